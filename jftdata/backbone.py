@@ -1,0 +1,105 @@
+"""ResNets with torchvision's parameter names: build one, read one back from a Checkpoint, use one as an embedder.
+
+Pixels are scaled to [-1, 1], as in the paper. Embedding is shared by the questions about data and by transfer, which is why this
+lies below both. Loads torch.
+"""
+
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torchvision.models.resnet import BasicBlock, Bottleneck, ResNet
+
+from jftdata.checkpoint import Checkpoint
+from jftdata.errors import BadArgument, BadInput, one_of
+
+Precision = Literal["bf16", "fp32"]
+ARCHITECTURES: dict[str, tuple[type[BasicBlock | Bottleneck], list[int]]] = {
+    "resnet10": (BasicBlock, [1, 1, 1, 1]),
+    "resnet18": (BasicBlock, [2, 2, 2, 2]),
+    "resnet34": (BasicBlock, [3, 4, 6, 3]),
+    "resnet50": (Bottleneck, [3, 4, 6, 3]),
+    "resnet101": (Bottleneck, [3, 4, 23, 3]),
+    "resnet152": (Bottleneck, [3, 8, 36, 3]),
+}
+"""Block and blocks a stage; `resnet10` is not in He et al. 2015, it is the smallest net of the family."""
+
+
+def build(architecture: str, *, num_outputs: int, seed: int) -> ResNet:
+    """A ResNet with fresh weights that depend on the seed alone.
+
+    Raises:
+        UnknownName: no such architecture.
+
+    >>> sum(p.numel() for p in build("resnet18", num_outputs=1000, seed=0).parameters())
+    11689512
+    """
+    if architecture not in ARCHITECTURES:
+        raise one_of("architecture", architecture, ARCHITECTURES)
+    block, layers = ARCHITECTURES[architecture]
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return ResNet(block, layers, num_classes=num_outputs)
+
+
+def load(checkpoint: Checkpoint) -> ResNet:
+    """The network of a checkpoint with its weights, every one of them matched.
+
+    Raises:
+        BadInput: the weights do not fit the config.
+    """
+    weights = checkpoint.load_weights()
+    net = build(checkpoint.config["architecture"], num_outputs=len(weights["fc.bias"]), seed=0)
+    try:
+        net.load_state_dict(weights, strict=True)
+    except RuntimeError as error:
+        raise BadInput(f"the weights of {checkpoint.path} do not fit a {checkpoint.config['architecture']}: {error}") from error
+    return net
+
+
+def pick_device(name: str) -> torch.device:
+    """`auto` is cuda where there is one, else cpu; never a silent step from one to the other when named.
+
+    Raises:
+        BadArgument: a device that is not there.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if name.startswith("cuda") and not torch.cuda.is_available():
+        raise BadArgument(f"`device` is {name!r} and no CUDA device is there. Use device='cpu'.")
+    try:
+        return torch.device(name)
+    except RuntimeError:
+        raise BadArgument(f"`device` must be auto, cpu or cuda. Got {name!r}.") from None
+
+
+def to_input(pixels: NDArray[np.uint8], device: torch.device) -> Tensor:
+    """(n, H, W, 3) uint8 to (n, 3, H, W) float32 in [-1, 1], channels last in memory."""
+    batch = torch.from_numpy(pixels).to(device, non_blocking=True).permute(0, 3, 1, 2)
+    return batch.float().div_(127.5).sub_(1.0)
+
+
+def autocast(device: torch.device, precision: Precision) -> torch.autocast:
+    """bf16 products with float32 weights, or plain float32."""
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bf16")
+
+
+class CheckpointEmbedder:
+    """Pooled features of a checkpoint's backbone, at the image size it was trained at."""
+
+    def __init__(self, checkpoint: Checkpoint, *, device: str = "auto") -> None:
+        self.name = f"checkpoint/{checkpoint.fingerprint}"
+        self.size = int(checkpoint.config["image_size"])
+        self._device = pick_device(device)
+        self._precision: Precision = checkpoint.config["precision"]
+        net = load(checkpoint)
+        net.fc = nn.Identity()  # type: ignore[assignment]
+        self._net = net.eval().to(self._device, memory_format=torch.channels_last)
+
+    @torch.inference_mode()
+    def __call__(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        with autocast(self._device, self._precision):
+            features: Tensor = self._net(to_input(pixels, self._device))
+        return features.float().cpu().numpy()

@@ -1,0 +1,28 @@
+"""`jftdata subset`: nested random subsets."""
+
+from pathlib import Path
+
+import click
+
+from jftdata.catalog import Catalog
+from jftdata.cli.verb import EXISTING, Answer, answers, dry_run, plan
+
+
+@click.command()
+@click.argument("catalog", type=EXISTING)
+@click.option("--size", "sizes", type=int, multiple=True, required=True, help="Number of images; give several.")
+@click.option("--seed", type=int, required=True)
+@click.option("--split", help="Only this split.")
+@click.option("--out", type=EXISTING, required=True, help="Folder for the subsets, one folder a size in it.")
+@dry_run
+@answers
+def command(catalog: Path, sizes: tuple[int, ...], seed: int, split: str | None, out: Path, dry_run: bool) -> Answer:
+    """Choose nested random subsets: each within the next larger one."""
+    from jftdata import subset
+
+    chosen = subset.nested(Catalog.open(catalog), sizes=sizes, seed=seed, split=split)
+    if dry_run:
+        return plan("write subsets", sizes=list(sizes), out=out)
+    paths = [str(s.save(out / str(len(s)))) for s in chosen]
+    lines = [f"{path}: {len(s):,} images, {s.fingerprint[:16]}" for path, s in zip(paths, chosen, strict=True)]
+    return Answer("\n".join(lines), {"subsets": dict(zip(map(str, sizes), paths, strict=True))})

@@ -1,0 +1,81 @@
+"""What all verbs share: `--json`, `--quiet` and `--dry-run`, and how an answer is printed."""
+
+import functools
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+import polars as pl
+
+from jftdata import storage
+from jftdata.errors import BadArgument
+from jftdata.progress import set_quiet
+
+_F = TypeVar("_F", bound=Callable[..., "Answer"])
+
+EXISTING = click.Path(path_type=Path)
+"""A path argument; whether it is there is checked by the library, which says what to do about it."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a verb found: text for people, data for programs."""
+
+    text: str
+    data: dict[str, Any] = field(default_factory=dict)
+
+
+def answers(function: _F) -> Callable[..., None]:
+    """Add `--json` and `--quiet`, and print what the verb returns."""
+
+    @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+    @click.option("--quiet", is_flag=True, help="No progress on stderr.")
+    @functools.wraps(function)
+    def wrapped(*args: Any, as_json: bool, quiet: bool, **kwargs: Any) -> None:
+        set_quiet(quiet)
+        answer = function(*args, **kwargs)
+        click.echo(json.dumps(answer.data, default=str, ensure_ascii=False) if as_json else answer.text)
+
+    return wrapped
+
+
+def dry_run(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add `--dry-run` to a verb that writes."""
+    return click.option("--dry-run", is_flag=True, help="Say what would be done and write nothing.")(function)
+
+
+def plan(what: str, **details: Any) -> Answer:
+    """The answer of a dry run."""
+    lines = "\n".join(f"  {key.replace('_', ' ')}: {value}" for key, value in details.items())
+    return Answer(f"would {what}\n{lines}", {"dry_run": True, "would": what, **details})
+
+
+def write_frame(frame: pl.DataFrame, out: Path) -> None:
+    """Write findings as .parquet or .csv, whole or not at all.
+
+    Raises:
+        BadArgument: another ending.
+    """
+    writers = {".parquet": frame.write_parquet, ".csv": frame.write_csv}
+    if out.suffix not in writers:
+        raise BadArgument(f"`--out` must end in .parquet or .csv. Got {out}.")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with storage.atomic_path(out) as temp:
+        writers[out.suffix](temp)
+
+
+def table(frame: pl.DataFrame, *, rows: int) -> str:
+    """The first rows of findings as aligned text."""
+    head = frame.head(rows)
+    cells = [head.columns, *[[_cell(v) for v in row] for row in head.iter_rows()]]
+    widths = [max(len(row[i]) for row in cells) for i in range(len(head.columns))]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells]
+    more = [f"... {len(frame) - rows:,} more"] if len(frame) > rows else []
+    return "\n".join([*lines, *more])
+
+
+def _cell(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else "" if value is None else str(value)

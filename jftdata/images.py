@@ -1,0 +1,169 @@
+"""Decode one image safely: header limits first, then strict decoding, then one stated rule for every odd case.
+
+JPEG goes through simplejpeg, all else through Pillow. EXIF orientation is applied once; CMYK is converted by Pillow;
+palette and alpha are laid over white; 16-bit grey is divided by 257; of an animation the first frame counts; grey
+becomes three equal channels.
+Cost: 1,400 500x375 JPEGs a second a core.
+"""
+
+import io
+from dataclasses import dataclass
+
+import numpy as np
+import simplejpeg
+from numpy.typing import NDArray
+from PIL import Image, UnidentifiedImageError
+
+from jftdata.errors import ImageRejected
+
+EXTENSIONS = {".jpg": "jpeg", ".jpeg": "jpeg", ".png": "png", ".webp": "webp", ".gif": "gif", ".bmp": "bmp",
+              ".tif": "tiff", ".tiff": "tiff", ".ppm": "ppm", ".pgm": "ppm"}  # fmt: skip
+"""File endings that count as images, and the format each stands for."""
+REASONS = ("empty", "too_many_bytes", "too_many_pixels", "extreme_aspect", "not_an_image", "damaged", "missing")
+"""Every reason an image can be rejected for."""
+
+_PILLOW = ("PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "JPEG")
+_ORIENTATION = 0x0112
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a header may claim before anything is decoded."""
+
+    max_bytes: int = 64 * 2**20
+    max_pixels: int = 80_000_000
+    max_aspect: float = 50.0
+
+
+@dataclass(frozen=True)
+class ImageFacts:
+    """What a header says; width and height as displayed, EXIF orientation applied."""
+
+    width: int
+    height: int
+    format: str
+
+
+DEFAULT_LIMITS = Limits()
+
+
+def decode(data: bytes, *, limits: Limits = DEFAULT_LIMITS) -> tuple[NDArray[np.uint8], ImageFacts]:
+    """Pixels and facts of one image.
+
+    Args:
+        data: the bytes of the file.
+        limits: checked on the header, before pixels are decoded.
+
+    Returns:
+        (H, W, 3) uint8 RGB, and the facts.
+
+    Raises:
+        ImageRejected: with one of `REASONS`.
+
+    >>> buffer = io.BytesIO()
+    >>> Image.new("L", (4, 3), 7).save(buffer, "PNG")
+    >>> pixels, facts = decode(buffer.getvalue())
+    >>> pixels.shape, facts
+    ((3, 4, 3), ImageFacts(width=4, height=3, format='png'))
+    """
+    if not data:
+        raise ImageRejected("empty", "the file has no bytes")
+    if len(data) > limits.max_bytes:
+        raise ImageRejected("too_many_bytes", f"{len(data)} bytes, at most {limits.max_bytes} allowed")
+    pixels, format = _decode_jpeg(data, limits) if data[:2] == b"\xff\xd8" else _decode_pillow(data, limits)
+    return pixels, ImageFacts(width=pixels.shape[1], height=pixels.shape[0], format=format)
+
+
+def resize(pixels: NDArray[np.uint8], *, width: int, height: int) -> NDArray[np.uint8]:
+    """Resize with antialiasing (Pillow, bilinear); the same array when the size is right already.
+
+    >>> resize(np.zeros((4, 6, 3), np.uint8), width=3, height=2).shape
+    (2, 3, 3)
+    """
+    if pixels.shape[:2] == (height, width):
+        return pixels
+    return np.asarray(Image.fromarray(pixels).resize((width, height), Image.Resampling.BILINEAR))
+
+
+def encode_jpeg(pixels: NDArray[np.uint8], *, quality: int = 90) -> bytes:
+    """JPEG bytes of an (H, W, 3) uint8 array."""
+    encoded: bytes = simplejpeg.encode_jpeg(np.ascontiguousarray(pixels), quality=quality)
+    return encoded
+
+
+def _check_size(width: int, height: int, limits: Limits) -> None:
+    if width * height > limits.max_pixels:
+        raise ImageRejected("too_many_pixels", f"{width}x{height} pixels, at most {limits.max_pixels} allowed")
+    if max(width, height) > limits.max_aspect * min(width, height):
+        raise ImageRejected("extreme_aspect", f"{width}x{height}, at most {limits.max_aspect:g} to 1 allowed")
+
+
+def _decode_jpeg(data: bytes, limits: Limits) -> tuple[NDArray[np.uint8], str]:
+    try:
+        height, width, space, _ = simplejpeg.decode_jpeg_header(data)
+    except ValueError as error:
+        raise ImageRejected("damaged", f"JPEG header: {error}") from error
+    _check_size(width, height, limits)
+    if space in ("CMYK", "YCCK"):
+        return _decode_pillow(data, limits)[0], "jpeg"
+    try:
+        pixels: NDArray[np.uint8] = simplejpeg.decode_jpeg(data, colorspace="RGB", strict=True)
+    except ValueError as error:
+        raise ImageRejected("damaged", f"JPEG: {error}") from error
+    return _orient(pixels, _jpeg_orientation(data)), "jpeg"
+
+
+def _decode_pillow(data: bytes, limits: Limits) -> tuple[NDArray[np.uint8], str]:
+    try:
+        image = Image.open(io.BytesIO(data), formats=_PILLOW)
+        _check_size(image.width, image.height, limits)
+        format = (image.format or "").lower()
+        image.load()  # before the orientation is asked for: TIFF turns itself here and forgets it
+        return _orient(_to_rgb(image), _exif_orientation(image)), format
+    except ImageRejected:
+        raise
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise ImageRejected("too_many_pixels", str(error)) from error
+    except UnidentifiedImageError as error:
+        raise ImageRejected("not_an_image", "no known image format") from error
+    except Exception as error:  # Pillow raises OSError, SyntaxError, struct.error, ... on damaged files
+        raise ImageRejected("damaged", f"{type(error).__name__}: {error}") from error
+
+
+def _to_rgb(image: Image.Image) -> NDArray[np.uint8]:
+    if image.mode.startswith(("I;16", "I")):
+        wide = np.asarray(image).astype(np.int64)
+        grey = np.clip(wide // 257, 0, 255).astype(np.uint8)
+        return np.repeat(grey[:, :, None], 3, axis=2)
+    if image.mode in ("P", "PA", "LA", "RGBA", "La", "RGBa") or "transparency" in image.info:
+        over = image.convert("RGBA")
+        white = Image.new("RGBA", over.size, (255, 255, 255, 255))
+        return np.asarray(Image.alpha_composite(white, over).convert("RGB"))
+    return np.asarray(image.convert("RGB"))
+
+
+def _jpeg_orientation(data: bytes) -> int:
+    if b"Exif\x00\x00" not in data:
+        return 1
+    try:
+        with Image.open(io.BytesIO(data), formats=("JPEG",)) as image:
+            return _exif_orientation(image)
+    except Exception:  # simplejpeg has read it
+        return 1
+
+
+def _exif_orientation(image: Image.Image) -> int:
+    try:
+        return int(image.getexif().get(_ORIENTATION, 1))
+    except Exception:  # an unreadable EXIF block does not make the pixels wrong
+        return 1
+
+
+def _orient(pixels: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
+    if orientation in (5, 6, 7, 8):
+        pixels = pixels.transpose(1, 0, 2)
+    if orientation in (3, 4, 7, 8):
+        pixels = pixels[::-1]
+    if orientation in (2, 3, 6, 7):
+        pixels = pixels[:, ::-1]
+    return np.ascontiguousarray(pixels)

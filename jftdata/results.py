@@ -1,0 +1,84 @@
+"""Results: one row for each (checkpoint, task, mode, metric), on disk as `results.jsonl`."""
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import polars as pl
+
+from jftdata import storage
+from jftdata.errors import BadInput
+
+FORMAT = "jftdata.results/1"
+SCHEMA: dict[str, pl.DataType] = {
+    "checkpoint": pl.String(),  # fingerprint
+    "subset": pl.String(),  # fingerprint of the images it was trained on
+    "num_train_images": pl.Int64(),  # images it was pretrained on
+    "seed": pl.Int64(),  # seed of the pretraining
+    "task": pl.String(),
+    "mode": pl.String(),
+    "metric": pl.String(),
+    "value": pl.Float64(),
+    "low": pl.Float64(),  # 95% bootstrap interval over test images
+    "high": pl.Float64(),
+    "num_task_train": pl.Int64(),
+    "num_task_test": pl.Int64(),
+    "settings": pl.String(),  # JSON: what the task chose or was told
+}
+FILE = "results.jsonl"
+
+
+@dataclass(frozen=True, eq=False)
+class Results:
+    """Rows of `SCHEMA`, sorted by task, mode, metric, images and seed."""
+
+    rows: pl.DataFrame
+
+    @classmethod
+    def of(cls, rows: Iterable[Mapping[str, Any]]) -> Self:
+        """Results of plain rows.
+
+        Raises:
+            BadInput: a missing or unknown column.
+        """
+        rows = list(rows)
+        for row in rows:
+            odd = row.keys() ^ SCHEMA.keys()
+            if odd:
+                raise BadInput(
+                    f"a result row must have just the columns {', '.join(SCHEMA)}. Missing or unknown: {odd}."
+                )
+        return cls._sorted(pl.DataFrame(rows, schema=SCHEMA))
+
+    @classmethod
+    def open(cls, path: Path | str) -> Self:
+        """Read results from an artefact's folder."""
+        storage.read_sidecar(path, kind="jftdata.results")
+        lines = (Path(path) / FILE).read_text(encoding="utf-8").splitlines()
+        return cls.of(json.loads(line) for line in lines)
+
+    @classmethod
+    def concat(cls, parts: Iterable["Results"]) -> Self:
+        """Rows of several results together."""
+        frames = [part.rows for part in parts]
+        if not frames:
+            raise BadInput("no results to put together. Run a transfer first.")
+        return cls._sorted(pl.concat(frames))
+
+    @classmethod
+    def _sorted(cls, frame: pl.DataFrame) -> Self:
+        return cls(frame.sort("task", "mode", "metric", "num_train_images", "seed", "checkpoint"))
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def save(self, out: Path | str, *, made_with: Mapping[str, Any], inputs: Mapping[str, str]) -> Path:
+        """Write the rows as an artefact."""
+        with storage.building(out, format=FORMAT, made_with=made_with, inputs=inputs) as build:
+            if build is not None:
+                text = "".join(json.dumps(row) + "\n" for row in self.rows.iter_rows(named=True))
+                storage.write_text(build.folder / FILE, text)
+                build.facts = {"num_rows": len(self)}
+        return Path(out)

@@ -1,0 +1,79 @@
+"""The paper's Figure 4 as a study: nested subsets, one pretraining each and seed, every task on every checkpoint.
+
+Each cell is an artefact of its own: run again, the study goes on where it stopped and runs nothing twice.
+"""
+
+import dataclasses
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+from numpy.typing import ArrayLike
+
+from jftdata import pretrain, subset, transfer
+from jftdata.catalog import Catalog
+from jftdata.errors import BadArgument
+from jftdata.pretrain.config import PretrainConfig
+from jftdata.results import Results
+
+TASKS = ("knn", "linear-probe", "classification")
+
+
+def data_size(
+    catalog: Catalog, recipe: PretrainConfig, *, data: Catalog, sizes: Sequence[int], seeds: Sequence[int], out: Path | str,
+    tasks: Sequence[str] = TASKS, split: str | None = None, without: ArrayLike = (), untrained: bool = True,
+    workers: int | None = None, device: str = "auto", on_cell: Callable[[str], None] = lambda _: None,
+) -> Results:  # fmt: skip
+    """Transfer scores by number of pretraining images.
+
+    Args:
+        catalog: images to pretrain on.
+        recipe: the same for every cell; its seed is replaced by each of `seeds`.
+        data: the transfer task's catalog.
+        sizes: numbers of images; for each seed the smaller sets lie within the larger.
+        seeds: each draws its own subsets, weights and order.
+        out: folder; `out/runs` holds checkpoints, `out/transfer` results.
+        tasks: names of `transfer.TASKS`.
+        split: pretrain on this split only.
+        without: image ids never to pretrain on (near-duplicates, copies of test images).
+        untrained: also judge fresh weights, as size 0.
+        workers: decoding threads.
+        device: `auto`, `cpu` or `cuda`.
+        on_cell: told what comes next, a few words.
+
+    Returns:
+        All rows of all cells.
+
+    Source: Sun et al. 2017, section 5.2, Figure 4: sizes of 10M, 30M, 100M and 300M, the number of epochs kept.
+    """
+    out = Path(out)
+    parts = []
+    for name, checkpoint_of in _cells(catalog, recipe, sizes, seeds, out, split, without, untrained, workers, device):
+        on_cell(f"pretrain {name}")
+        checkpoint = checkpoint_of()
+        for task in tasks:
+            on_cell(f"{task} {name}")
+            where = out / "transfer" / f"{name}-{task}"
+            parts.append(transfer.run(
+                checkpoint, task=task, data=data, out=where, seed=int(checkpoint.config["seed"]),
+                features=out / "features", workers=workers, device=device,
+            ))  # fmt: skip
+    return Results.concat(parts)
+
+
+def _cells(
+    catalog: Catalog, recipe: PretrainConfig, sizes: Sequence[int], seeds: Sequence[int], out: Path, split: str | None,
+    without: ArrayLike, untrained: bool, workers: int | None, device: str,
+) -> Iterator[tuple[str, Callable[[], "pretrain.Checkpoint"]]]:  # fmt: skip
+    """Name and maker of every checkpoint."""
+    if not sizes or not seeds:
+        raise BadArgument(f"a study needs sizes and seeds. Got {list(sizes)} and {list(seeds)}.")
+    for seed in seeds:
+        subsets = subset.nested(catalog, sizes=sizes, seed=seed, split=split, without=without)
+        config = dataclasses.replace(recipe, seed=seed)
+        jobs = [(f"{len(s)}-s{seed}", s, config) for s in subsets]
+        if untrained:
+            fresh = dataclasses.replace(config, total_epochs=0.0, warmup_epochs=0.0)
+            jobs.insert(0, (f"0-s{seed}", subsets[0], fresh))
+        for name, chosen, settings in jobs:
+            where = out / "runs" / name
+            yield name, lambda c=chosen, k=settings, w=where: pretrain.run(c, k, out=w, workers=workers, device=device)

@@ -1,0 +1,240 @@
+"""What the report says of training runs and of what more images buy: headline, loss curves, score curves, tables."""
+
+import math
+import statistics
+from collections.abc import Sequence
+from typing import Any
+
+import polars as pl
+from scipy import stats
+
+from jftdata.checkpoint import Checkpoint
+from jftdata.results import Results
+from jftdata.study import figures
+from jftdata.study.curves import fit_log, predict
+from jftdata.study.figures import AHEAD, LossCurve, ScoreCurve
+
+HEADLINE_TASKS = ("linear-probe", "classification", "knn")
+"""Which task the headline speaks of, first choice first; any other comes after."""
+MODES = {"frozen": "frozen", "finetune": "fine-tuned"}
+
+
+def score_curves(results: Results) -> list[ScoreCurve]:
+    """The main metric of every task and mode with its fit, by task, frozen first."""
+    curves = []
+    for (task, mode), rows in results.rows.partition_by("task", "mode", as_dict=True, maintain_order=True).items():
+        metric = main_metric(rows)
+        rows = rows.filter(pl.col("metric") == metric)
+        points = rows.filter(pl.col("num_train_images") > 0).select("num_train_images", "seed", "value")
+        if points.is_empty():
+            continue
+        fresh = rows.filter(pl.col("num_train_images") == 0)["value"]
+        fit = fit_log(points, by=[]).row(0, named=True) if points["num_train_images"].n_unique() > 1 else None
+        untrained = float(fresh.to_numpy().mean()) if len(fresh) else None
+        named = {"task": task, "mode": MODES.get(mode, mode), "metric": metric}
+        curves.append(ScoreCurve(**named, points=points, means=_means(points), untrained=untrained, fit=fit))
+    return sorted(curves, key=lambda c: (c.task, c.mode != "frozen", c.mode))
+
+
+def main_metric(rows: pl.DataFrame) -> str:
+    """`top-1` where there is one; of several numbers of neighbours the best on average; else the first by name."""
+    rows = rows.filter(pl.col("num_train_images") > 0) if (rows["num_train_images"] > 0).any() else rows
+    known = rows["metric"].unique().sort().to_list()
+    if "top-1" in known:
+        return "top-1"
+    top = rows.filter(pl.col("metric").str.starts_with("top-1 ("))
+    if top.is_empty():
+        return str(known[0])
+    means = top.group_by("metric").agg(pl.col("value").mean())
+    return str(means.sort("value", "metric", descending=[True, False])["metric"][0])
+
+
+def headline(curves: Sequence[ScoreCurve], *, judged_on: str = "") -> tuple[str, str]:
+    """The finding in one sentence, and one or two more that say how far it goes.
+
+    It says plainly when the interval includes zero, when there are too few runs for one, and when untrained weights do
+    as well.
+    """
+    curve = headline_curve(curves)
+    score = f"{curve.task.replace('-', ' ')} {curve.metric}" + (f" on {judged_on}" if judged_on else "")
+    fit = curve.fit
+    if fit is None:
+        size, mean = curve.means.select("num_train_images", "mean").row(-1)
+        return (
+            f"With {size:,} images, {score} is {percent(mean)}.",
+            "One size says nothing about what more images would buy.",
+        )
+    low, high = fit["slope_low"], fit["slope_high"]
+    if not math.isfinite(low):
+        first = f"Ten times the images goes with {points(fit['slope'], sign=True)} points of {score}."
+        rest = "Two runs draw a line but give it no interval: run more seeds or sizes before believing it."
+    elif low <= 0 <= high:
+        first = f"These runs do not show that more images help {score}."
+        rest = (
+            f"Ten times the images changes it by {points(fit['slope'], sign=True)} points, and the 95% interval, "
+            f"{points(low, sign=True)} to {points(high, sign=True)}, includes zero; a larger set may do either."
+        )
+    else:
+        gain = fit["slope"] > 0
+        span = (low, high) if gain else (-high, -low)
+        first = (
+            f"Ten times the images {'adds' if gain else 'takes'} {points(abs(fit['slope']))} points (95% interval "
+            f"{points(span[0])} to {points(span[1])}) {'to' if gain else 'from'} {score}."
+        )
+        size = AHEAD * fit["x_max"]
+        value, least, most = predict(fit, x=size)
+        rest = (
+            f"Three times the largest set, {size:,.0f} images, would {'add' if gain else 'take'} about "
+            f"{points(abs(fit['slope']) * math.log10(AHEAD))} points if the line goes on: {percent(value)}, and "
+            f"between {percent(max(least, 0.0))} and {percent(min(most, 1.0))} for 95% of such runs."
+        )
+    return first, f"{rest} {_against_untrained(curve)}".strip()
+
+
+def headline_curve(curves: Sequence[ScoreCurve]) -> ScoreCurve:
+    """The curve the headline speaks of."""
+    order = {task: i for i, task in enumerate(HEADLINE_TASKS)}
+    return min(curves, key=lambda c: (c.fit is None, order.get(c.task, len(order)), c.task, c.mode))
+
+
+def score_table(curves: Sequence[ScoreCurve]) -> dict[str, Any]:
+    """Score at each size, slope with interval, R2 and what three times the largest set is predicted to reach."""
+    sizes = sorted({int(x) for c in curves for x in c.means["num_train_images"]})
+    rows = []
+    for c in curves:
+        at = {r["num_train_images"]: _mean_text(r) for r in c.means.iter_rows(named=True)}
+        row: dict[str, Any] = {
+            "task": c.task, "mode": c.mode, "metric": c.metric, "scores": [at.get(s, "") for s in sizes],
+            "untrained": percent(c.untrained) if c.untrained is not None else "",
+            "slope": "", "slope_range": "", "r2": "", "ahead": "", "ahead_range": "", "verdict": verdict(c),
+        }  # fmt: skip
+        if c.fit is not None:
+            value, low, high = predict(c.fit, x=AHEAD * c.fit["x_max"])
+            row |= {"slope": points(c.fit["slope"], sign=True), "r2": f"{c.fit['r2']:.2f}", "ahead": percent(value)}
+            if math.isfinite(low):
+                row["slope_range"] = (
+                    f"{points(c.fit['slope_low'], sign=True)} to {points(c.fit['slope_high'], sign=True)}"
+                )
+                row["ahead_range"] = f"{percent(max(low, 0.0))} to {percent(min(high, 1.0))}"
+        rows.append(row)
+    return {"sizes": sizes, "rows": rows, "untrained": any(c.untrained is not None for c in curves)}
+
+
+def verdict(curve: ScoreCurve) -> str:
+    """A few words for above a panel."""
+    if curve.fit is None:
+        return "one size, no curve"
+    slope = f"{points(curve.fit['slope'], sign=True)} points for 10×"
+    low, high = curve.fit["slope_low"], curve.fit["slope_high"]
+    if not math.isfinite(low):
+        return f"{slope}, from two runs"
+    return f"{slope}" + (", interval includes zero" if low <= 0 <= high else "")
+
+
+def panels(curves: Sequence[ScoreCurve], *, prefix: str) -> list[dict[str, Any]]:
+    """One figure for each task, with a key when it has two modes."""
+    views = []
+    for number, task in enumerate(dict.fromkeys(c.task for c in curves)):
+        some = [c for c in curves if c.task == task]
+        keys = [{"color": figures.css(color), "text": f"{c.mode}: {verdict(c)}"}
+                for c, color in zip(some, (figures.ACCENT, figures.SECOND), strict=False)]  # fmt: skip
+        metrics = ", ".join(dict.fromkeys(c.metric for c in some))
+        svg = figures.scores(some[:2], prefix=f"{prefix}{number}")
+        views.append({"task": task, "metric": metrics, "keys": keys, "svg": svg})
+    return views
+
+
+def training(checkpoints: Sequence[Checkpoint]) -> dict[str, Any]:
+    """Loss curves and tables of runs and sizes, smallest set first; the last loss is the mean of the last twentieth."""
+    runs: list[dict[str, Any]] = []
+    curves = []
+    for c in sorted(checkpoints, key=lambda c: (c.num_train_images, int(c.config.get("seed", 0)), c.fingerprint)):
+        rows = c.metrics()
+        trained = c.num_train_images if rows else 0
+        last = statistics.fmean(r["loss"] for r in rows[-max(1, len(rows) // 20) :]) if rows else None
+        runs.append({
+            "images": trained, "seed": c.config.get("seed", ""), "architecture": c.config.get("architecture", ""),
+            "steps": int(c.sidecar.facts.get("num_steps", len(rows))), "loss": last, "loss_text": _number(last),
+            "rate": statistics.median(r["images_per_second"] for r in rows) if rows else None,
+            "fingerprint": c.fingerprint[:8],
+        })  # fmt: skip
+        if rows:
+            seen, loss = [r["images"] for r in rows], [r["loss"] for r in rows]
+            curves.append(LossCurve(num_train_images=trained, images=seen, loss=loss))
+    keys = [{"color": figures.css(color), "text": f"{size:,} images"}
+            for size, color in figures.size_colors([c.num_train_images for c in curves]).items()]  # fmt: skip
+    svg = figures.loss_curves(curves) if curves else None
+    return {"runs": runs, "sizes": _by_size(runs), "keys": keys, "svg": svg, "num_trained": len(curves)}
+
+
+def _by_size(runs: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Runs of a size in one row: their number, steps, mean last loss and median rate."""
+    rows = []
+    for size in sorted({r["images"] for r in runs}):
+        some = [r for r in runs if r["images"] == size]
+        steps = sorted({r["steps"] for r in some})
+        trained = [r for r in some if r["loss"] is not None]
+        loss = statistics.fmean(r["loss"] for r in trained) if trained else None
+        rows.append({
+            "images": size, "runs": len(some), "loss": _number(loss),
+            "steps": "–".join(f"{n:,}" for n in dict.fromkeys((steps[0], steps[-1]))),
+            "rate": f"{statistics.median(r['rate'] for r in trained):,.0f}" if trained else "",
+        })  # fmt: skip
+    return rows
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.4g}"
+
+
+def all_rows(results: Results) -> list[dict[str, Any]]:
+    """Every result as text, for the full table."""
+    return [
+        {**{k: r[k] for k in ("task", "mode", "metric", "seed")}, "images": f"{r['num_train_images']:,}",
+         "value": percent(r["value"]), "range": f"{percent(r['low'])} to {percent(r['high'])}",
+         "train": f"{r['num_task_train']:,}", "test": f"{r['num_task_test']:,}"}
+        for r in results.rows.iter_rows(named=True)
+    ]  # fmt: skip
+
+
+def points(value: float, *, sign: bool = False) -> str:
+    """A share as percentage points with one decimal and a true minus.
+
+    >>> points(0.0834), points(-0.0123), points(0.05, sign=True)
+    ('8.3', '−1.2', '+5.0')
+    """
+    text = f"{100 * value:{'+' if sign else ''}.1f}"
+    return text.replace("-", "−")
+
+
+def percent(value: float) -> str:
+    """A share in percent with one decimal.
+
+    >>> percent(0.3345)
+    '33.5%'
+    """
+    return f"{points(value)}%"
+
+
+def _against_untrained(curve: ScoreCurve) -> str:
+    if curve.untrained is None:
+        return ""
+    size, mean = curve.means.sort("mean", "num_train_images").select("num_train_images", "mean").row(-1)
+    if mean <= curve.untrained:
+        return f"No set here does better than untrained weights ({percent(curve.untrained)})."
+    return f"Untrained weights reach {percent(curve.untrained)}; the best set, {size:,} images, {percent(mean)}."
+
+
+def _means(points: pl.DataFrame) -> pl.DataFrame:
+    """Mean of the seeds at each size, with half its 95% interval (Student's t), null for one seed."""
+    rows = []
+    for (size,), part in points.sort("num_train_images").partition_by("num_train_images", as_dict=True).items():
+        values = part["value"].to_list()
+        n = len(values)
+        half = float(stats.t.ppf(0.975, n - 1)) * statistics.stdev(values) / math.sqrt(n) if n > 1 else None
+        rows.append({"num_train_images": size, "mean": statistics.fmean(values), "half": half})
+    return pl.DataFrame(rows, schema={"num_train_images": pl.Int64, "mean": pl.Float64, "half": pl.Float64})
+
+
+def _mean_text(row: dict[str, Any]) -> str:
+    return percent(row["mean"]) if row["half"] is None else f"{points(row['mean'])} ± {points(row['half'])}%"

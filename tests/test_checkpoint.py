@@ -1,0 +1,55 @@
+import json
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+from jftdata import storage
+from jftdata.checkpoint import FORMAT, LABELS, METRICS, WEIGHTS, Checkpoint
+from jftdata.errors import BadInput, Damaged, MissingInput
+
+WEIGHT = np.arange(6, dtype=np.float32).reshape(2, 3)
+STEPS = [{"step": 1, "loss": 0.7}, {"step": 2, "loss": 0.5}]
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A checkpoint as a finished run leaves it."""
+    made_with = {"config": {"image_size": 32, "seed": 3}}
+    with storage.building(tmp_path / "run", format=FORMAT, made_with=made_with, inputs={"subset": "ab12"}) as build:
+        save_file({"fc.weight": WEIGHT}, build.folder / WEIGHTS)
+        storage.write_json(build.folder / LABELS, ["cat", "Hündin"])
+        storage.write_text(build.folder / METRICS, "".join(json.dumps(row) + "\n" for row in STEPS))
+        build.facts["num_train_images"] = 17
+    return tmp_path / "run"
+
+
+def test_an_opened_checkpoint_says_what_it_was_trained_on_and_how(folder):
+    checkpoint = Checkpoint.open(folder)
+    assert checkpoint.config == {"image_size": 32, "seed": 3}
+    assert checkpoint.num_train_images == 17
+    assert checkpoint.labels() == ["cat", "Hündin"]
+    assert checkpoint.metrics() == STEPS
+    assert checkpoint.sidecar.inputs == {"subset": "ab12"}
+    assert checkpoint.fingerprint == storage.verify(folder).fingerprint
+
+
+def test_weights_come_back_to_the_last_bit(folder):
+    weights = Checkpoint.open(folder).load_weights()
+    assert list(weights) == ["fc.weight"]
+    assert (weights["fc.weight"].numpy() == WEIGHT).all()
+
+
+def test_one_flipped_bit_in_the_weights_is_found_by_verify(folder):
+    data = bytearray((folder / WEIGHTS).read_bytes())
+    data[-3] ^= 1
+    (folder / WEIGHTS).write_bytes(data)
+    with pytest.raises(Damaged, match=WEIGHTS):
+        storage.verify(folder)
+
+
+def test_what_is_no_checkpoint_is_refused(tmp_path, photo_catalog):
+    with pytest.raises(MissingInput):
+        Checkpoint.open(tmp_path / "nowhere")
+    with pytest.raises(BadInput, match=r"is a jftdata\.catalog/1, expected a jftdata\.checkpoint"):
+        Checkpoint.open(photo_catalog.path)
