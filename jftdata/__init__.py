@@ -16,9 +16,22 @@ _NOUNS = {
     "Results": "results",
     "Subset": "subset",
 }
-_MODULES = ("dedup", "embed", "errors", "noise", "pretrain", "recipes", "sources", "study", "subset", "tail", "transfer", "world")
+_MODULES = (
+    "dedup",
+    "embed",
+    "errors",
+    "noise",
+    "pretrain",
+    "recipes",
+    "sources",
+    "study",
+    "subset",
+    "tail",
+    "transfer",
+    "world",
+)
 
-__all__ = [*_NOUNS, *_MODULES]  # noqa: PLE0604
+__all__ = [*_NOUNS, *_MODULES]
 
 if TYPE_CHECKING:
     from jftdata import (

@@ -55,7 +55,9 @@ def load(checkpoint: Checkpoint) -> ResNet:
     try:
         net.load_state_dict(weights, strict=True)
     except RuntimeError as error:
-        raise BadInput(f"the weights of {checkpoint.path} do not fit a {checkpoint.config['architecture']}: {error}") from error
+        raise BadInput(
+            f"the weights of {checkpoint.path} do not fit a {checkpoint.config['architecture']}: {error}"
+        ) from error
     return net
 
 
@@ -95,7 +97,7 @@ class CheckpointEmbedder:
         self._device = pick_device(device)
         self._precision: Precision = checkpoint.config["precision"]
         net = load(checkpoint)
-        net.fc = nn.Identity()  # type: ignore[assignment]
+        net.fc = nn.Identity()
         self._net = net.eval().to(self._device, memory_format=torch.channels_last)
 
     @torch.inference_mode()

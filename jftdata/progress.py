@@ -39,3 +39,9 @@ def progress(what: str, *, total: int | None, unit: str) -> Iterator["tqdm[Any]"
     )
     with bar:
         yield bar
+
+
+def say(line: str) -> None:
+    """One line on stderr, above any bar; silent on request."""
+    if not _quiet:
+        tqdm.write(line, file=sys.stderr)

@@ -36,10 +36,9 @@ def tiny(*, total_epochs: float = 4.0, image_size: int = 64, seed: int = 0) -> P
         image_size=image_size,
         batch_size=64,
         total_epochs=total_epochs,
-        optimizer="sgd",
-        learning_rate=0.01,
-        momentum=0.9,
-        weight_decay=1e-4,
+        optimizer="adamw",  # on two label sets a lower loss than sgd at any rate tried, and one rate fits both
+        learning_rate=1e-3,
+        weight_decay=0.05,
         schedule="cosine",
         warmup_epochs=0.1 * total_epochs,
         prior_bias=True,

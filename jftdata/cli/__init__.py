@@ -45,7 +45,9 @@ class _Lazy(click.Group):
         command: click.Command = import_module(f"jftdata.cli.{name}").command
         return command
 
-    def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
         if args and args[0] not in VERBS and not args[0].startswith("-"):
             raise click.UsageError(f"{args[0]!r} is not a verb.{nearest(args[0], VERBS)} See `jftdata --help`.")
         return super().resolve_command(ctx, args)
@@ -90,7 +92,9 @@ def run(args: list[str] | None = None) -> int:
         return _fail("out of memory. Use fewer workers, a smaller batch_size or fewer images.", 5)
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            return _fail(f"the disk is full ({error.filename or 'unknown file'}). Free some space and run the same command.", 5)
+            return _fail(
+                f"the disk is full ({error.filename or 'unknown file'}). Free some space and run the same command.", 5
+            )
         traceback.print_exc()
         return _fail("this is a bug in jftdata; please report it with the lines above.", 1)
     except Exception:

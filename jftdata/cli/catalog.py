@@ -1,12 +1,17 @@
 """`jftdata catalog`: make a catalog of images and labels, or show one."""
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any, Literal, TypeVar, cast
 
 import click
 
 from jftdata.catalog import Catalog
 from jftdata.cli.verb import EXISTING, Answer, answers, dry_run, plan
 from jftdata.hierarchy import Hierarchy
+
+_Layout = Literal["auto", "label", "split/label", "none"]
+_F = TypeVar("_F", bound=Callable[..., Any])
 
 
 @click.group()
@@ -17,12 +22,14 @@ def command() -> None:
 _shared = (
     click.option("--out", type=EXISTING, required=True, help="Folder of the catalog."),
     click.option("--hierarchy", "hierarchy", help="Shipped hierarchy or a .tsv; without it labels are flat."),
-    click.option("--max-rejected", default=0.01, show_default=True, help="Largest share of images that may be rejected."),
+    click.option(
+        "--max-rejected", default=0.01, show_default=True, help="Largest share of images that may be rejected."
+    ),
     click.option("--workers", type=int, help="Processes; one a core by default."),
 )
 
 
-def _with_shared(function):  # type: ignore[no-untyped-def]
+def _with_shared(function: _F) -> _F:
     for option in reversed(_shared):
         function = option(function)
     return function
@@ -31,7 +38,9 @@ def _with_shared(function):  # type: ignore[no-untyped-def]
 @command.command()
 @click.argument("folder", type=EXISTING)
 @_with_shared
-@click.option("--layout", type=click.Choice(["auto", "label", "split/label", "none"]), default="auto", show_default=True)
+@click.option(
+    "--layout", type=click.Choice(["auto", "label", "split/label", "none"]), default="auto", show_default=True
+)
 @click.option("--pack", is_flag=True, help="Copy the bytes into tar shards inside the catalog.")
 @dry_run
 @answers
@@ -46,7 +55,15 @@ def folder(
         return plan("make a catalog", source=folder, out=out, layout=layout, pack=pack)
     tree = Hierarchy.load(hierarchy) if hierarchy else None
     return _told(
-        from_folder(folder, out=out, hierarchy=tree, layout=layout, pack=pack, max_rejected=max_rejected, workers=workers)  # type: ignore[arg-type]
+        from_folder(
+            folder,
+            out=out,
+            hierarchy=tree,
+            layout=cast(_Layout, layout),
+            pack=pack,
+            max_rejected=max_rejected,
+            workers=workers,
+        )
     )
 
 
@@ -54,7 +71,9 @@ def folder(
 @click.argument("data", nargs=-1, required=True)
 @_with_shared
 @click.option("--image", default="image", show_default=True, help="Column with the encoded image.")
-@click.option("--label", default="label", show_default=True, help="Column with a label or a list of them; `none` for no labels.")
+@click.option(
+    "--label", default="label", show_default=True, help="Column with a label or a list of them; `none` for no labels."
+)
 @click.option("--split", help="Split of all rows; default is the column `split`, else train.")
 @dry_run
 @answers

@@ -24,7 +24,7 @@ def command(embeddings: Path, test: Path | None, min_similarity: float | None, o
     if test is None:
         pairs = dedup.find_pairs(base, min_similarity=threshold)
         groups = dedup.group_pairs(pairs)
-        data = {"num_images": len(base), "num_pairs": len(pairs), "num_groups": groups["group"].n_unique(),
+        data: dict[str, float] = {"num_images": len(base), "num_pairs": len(pairs), "num_groups": groups["group"].n_unique(),
                 "num_in_groups": len(groups)}  # fmt: skip
         told = f"{len(pairs):,} pairs among {len(base):,} images; {data['num_in_groups']:,} images in {data['num_groups']:,} groups"
     else:

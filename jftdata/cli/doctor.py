@@ -41,7 +41,9 @@ def examine() -> dict[str, Any]:
     """Facts of this machine, without loading torch."""
     packages = {name: found for name in PACKAGES if (found := _version(name)) is not None}
     memory = _meminfo()
-    problems = [f"{name} is not installed" for name in PACKAGES if name not in packages and not name.startswith("faiss")]
+    problems = [
+        f"{name} is not installed" for name in PACKAGES if name not in packages and not name.startswith("faiss")
+    ]
     if ("faiss-gpu" in packages) == ("faiss-cpu" in packages):
         problems.append("install just one of faiss-gpu and faiss-cpu")
     return {

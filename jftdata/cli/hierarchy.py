@@ -30,7 +30,10 @@ def show(hierarchy: str, label: str | None) -> Answer:
     """Check HIERARCHY (a shipped name or a .tsv) and count its labels."""
     tree = Hierarchy.load(hierarchy)
     facts = tree.facts()
-    lines = [f"{tree.name}: " + ", ".join(f"{value:,} {key.replace('num_', '').replace('_', ' ')}" for key, value in facts.items())]
+    lines = [
+        f"{tree.name}: "
+        + ", ".join(f"{value:,} {key.replace('num_', '').replace('_', ' ')}" for key, value in facts.items())
+    ]
     data: dict[str, object] = {"name": tree.name, **facts}
     if label is not None:
         about = {"parents": tree.parents(label), "children": tree.children(label), "ancestors": tree.ancestors(label)}

@@ -37,4 +37,6 @@ def command(
         f"{out}: {checkpoint.num_train_images:,} images, {checkpoint.sidecar.facts['num_steps']:,} steps, "
         f"loss {last['loss']:.3f}, fingerprint {checkpoint.fingerprint[:16]}"
     )
-    return Answer(text, {"out": str(out), "fingerprint": checkpoint.fingerprint, "last": last, **checkpoint.sidecar.facts})
+    return Answer(
+        text, {"out": str(out), "fingerprint": checkpoint.fingerprint, "last": last, **checkpoint.sidecar.facts}
+    )

@@ -14,7 +14,9 @@ from jftdata.pretrain.config import override
 @click.argument("catalog", type=EXISTING)
 @click.option("--data", type=EXISTING, required=True, help="Catalog of the transfer task.")
 @click.option("--size", "sizes", type=int, multiple=True, required=True, help="Pretraining images; give several.")
-@click.option("--seed", "seeds", type=int, multiple=True, default=(0,), show_default=True, help="Give several for intervals.")
+@click.option(
+    "--seed", "seeds", type=int, multiple=True, default=(0,), show_default=True, help="Give several for intervals."
+)
 @click.option("--task", "tasks", multiple=True, help="Default: knn, linear-probe and classification.")
 @click.option("--recipe", default="tiny", show_default=True, help=f"One of {', '.join(recipes.RECIPES)}.")
 @click.option("--set", "assignments", multiple=True, metavar="FIELD=VALUE", help="Change a field of the recipe.")
@@ -44,6 +46,4 @@ def command(
     )  # fmt: skip
     fits = study.fit_log(results)
     shown = fits.select("task", "mode", "metric", "slope", "slope_low", "slope_high", "r2", "num_points")
-    return Answer(
-        table(shown, rows=30), {"out": str(out), "fits": fits.to_dicts(), "results": results.rows.to_dicts()}
-    )
+    return Answer(table(shown, rows=30), {"out": str(out), "fits": fits.to_dicts(), "results": results.rows.to_dicts()})

@@ -25,5 +25,7 @@ def command(catalog: Path, split: str | None, out: Path | None, rows: int) -> An
         write_frame(counts, out)
     ranked = counts.sort("num_images", "label", descending=[True, False])
     used = ranked.filter(pl.col("num_images") > 0)
-    text = f"{tail.describe(numbers)}\n\n{table(ranked, rows=rows)}\n\nrarest\n{table(used.reverse(), rows=min(rows, 5))}"
+    text = (
+        f"{tail.describe(numbers)}\n\n{table(ranked, rows=rows)}\n\nrarest\n{table(used.reverse(), rows=min(rows, 5))}"
+    )
     return Answer(text, {"summary": numbers, "most": ranked.head(rows).to_dicts(), "out": str(out) if out else None})

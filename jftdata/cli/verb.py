@@ -15,6 +15,7 @@ from jftdata.errors import BadArgument
 from jftdata.progress import set_quiet
 
 _F = TypeVar("_F", bound=Callable[..., "Answer"])
+_G = TypeVar("_G", bound=Callable[..., Any])
 
 EXISTING = click.Path(path_type=Path)
 """A path argument; whether it is there is checked by the library, which says what to do about it."""
@@ -42,7 +43,7 @@ def answers(function: _F) -> Callable[..., None]:
     return wrapped
 
 
-def dry_run(function: Callable[..., Any]) -> Callable[..., Any]:
+def dry_run(function: _G) -> _G:
     """Add `--dry-run` to a verb that writes."""
     return click.option("--dry-run", is_flag=True, help="Say what would be done and write nothing.")(function)
 
@@ -59,7 +60,7 @@ def write_frame(frame: pl.DataFrame, out: Path) -> None:
     Raises:
         BadArgument: another ending.
     """
-    writers = {".parquet": frame.write_parquet, ".csv": frame.write_csv}
+    writers: dict[str, Callable[[Path], None]] = {".parquet": frame.write_parquet, ".csv": frame.write_csv}
     if out.suffix not in writers:
         raise BadArgument(f"`--out` must end in .parquet or .csv. Got {out}.")
     out.parent.mkdir(parents=True, exist_ok=True)

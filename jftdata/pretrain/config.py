@@ -62,7 +62,9 @@ class PretrainConfig:
         _check("total_epochs", self.total_epochs, self.total_epochs >= 0, "at least 0")
         _check("learning_rate", self.learning_rate, self.learning_rate > 0, "above 0")
         _check("weight_decay", self.weight_decay, self.weight_decay >= 0, "at least 0")
-        _check("warmup_epochs", self.warmup_epochs, 0 <= self.warmup_epochs <= self.total_epochs, "in [0, total_epochs]")
+        _check(
+            "warmup_epochs", self.warmup_epochs, 0 <= self.warmup_epochs <= self.total_epochs, "in [0, total_epochs]"
+        )
         _check("seed", self.seed, 0 <= self.seed < 1 << 63, "in [0, 2**63)")
         if self.optimizer == "adamw":
             _check("momentum", self.momentum, self.momentum is None, "left out: adamw does not use it")
@@ -70,7 +72,12 @@ class PretrainConfig:
             _check("momentum", self.momentum, self.momentum is not None and 0 <= self.momentum < 1, "in [0, 1)")
         for name in ("decay_factor", "decay_every", "decay_unit"):
             value, used = getattr(self, name), self.schedule == "exponential"
-            _check(name, value, (value is not None) == used, "given" if used else f"left out: {self.schedule} does not use it")
+            _check(
+                name,
+                value,
+                (value is not None) == used,
+                "given" if used else f"left out: {self.schedule} does not use it",
+            )
         if self.decay_factor is not None and self.decay_every is not None:
             _check("decay_factor", self.decay_factor, 0 < self.decay_factor <= 1, "in (0, 1]")
             _check("decay_every", self.decay_every, self.decay_every > 0, "above 0")
@@ -126,7 +133,11 @@ def _choices(name: str) -> list[Any]:
 def _kinds(name: str) -> tuple[Any, ...]:
     """The alternatives of a field's type: `float | None` gives (float, NoneType), a Literal itself."""
     hint = typing.get_type_hints(PretrainConfig)[name]
-    return typing.get_args(hint) if isinstance(hint, types.UnionType) or typing.get_origin(hint) is typing.Union else (hint,)
+    return (
+        typing.get_args(hint)
+        if isinstance(hint, types.UnionType) or typing.get_origin(hint) is typing.Union
+        else (hint,)
+    )
 
 
 def _check(name: str, value: object, good: bool, expected: str) -> None:

@@ -21,7 +21,6 @@ import polars as pl
 import torch
 from safetensors.torch import save_file
 from torch import Tensor
-from tqdm import tqdm
 
 from jftdata import backbone, storage
 from jftdata.checkpoint import FORMAT, LABELS, METRICS, WEIGHTS, Checkpoint
@@ -128,9 +127,12 @@ def _train(
                 state.save(states, step + 1, net, opt)
                 saved = time.monotonic()
             if signals:
-                raise Interrupted(signals[0], f"stopped by a signal after step {step + 1}; run the same command to go on.")
+                raise Interrupted(
+                    signals[0], f"stopped by a signal after step {step + 1}; run the same command to go on."
+                )
         metrics.flush()
-        _show_end(bar, metrics)
+        if math.isfinite(metrics.last_loss):
+            bar.set_postfix_str(f"loss {metrics.last_loss:.3f}")
     _write(folder, net, tree)
     shutil.rmtree(states, ignore_errors=True)
     return num_steps
@@ -172,10 +174,6 @@ class _Metrics:
         with self._path.open("a") as file:
             file.write(json.dumps(row) + "\n")
         self._losses, self._last_images, self._since = [], int(self._row["images"]), now
-
-
-def _show_end(bar: "tqdm[None]", metrics: _Metrics) -> None:
-    bar.set_postfix_str(f"loss {metrics.last_loss:.3f}")
 
 
 def _non_finite(step: int, loss: float, table: pl.DataFrame, batch: Batch, folder: Path) -> str:

@@ -4,7 +4,6 @@ Source: Sun et al. 2017, section 4.1: labels are not exclusive, absent labels ar
 """
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F

@@ -5,12 +5,14 @@ Each cell is an artefact of its own: run again, the study goes on where it stopp
 
 import dataclasses
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 from numpy.typing import ArrayLike
 
 from jftdata import pretrain, subset, transfer
 from jftdata.catalog import Catalog
+from jftdata.checkpoint import Checkpoint
 from jftdata.errors import BadArgument
 from jftdata.pretrain.config import PretrainConfig
 from jftdata.results import Results
@@ -63,7 +65,7 @@ def data_size(
 def _cells(
     catalog: Catalog, recipe: PretrainConfig, sizes: Sequence[int], seeds: Sequence[int], out: Path, split: str | None,
     without: ArrayLike, untrained: bool, workers: int | None, device: str,
-) -> Iterator[tuple[str, Callable[[], "pretrain.Checkpoint"]]]:  # fmt: skip
+) -> Iterator[tuple[str, Callable[[], Checkpoint]]]:  # fmt: skip
     """Name and maker of every checkpoint."""
     if not sizes or not seeds:
         raise BadArgument(f"a study needs sizes and seeds. Got {list(sizes)} and {list(seeds)}.")
@@ -76,4 +78,4 @@ def _cells(
             jobs.insert(0, (f"0-s{seed}", subsets[0], fresh))
         for name, chosen, settings in jobs:
             where = out / "runs" / name
-            yield name, lambda c=chosen, k=settings, w=where: pretrain.run(c, k, out=w, workers=workers, device=device)
+            yield name, partial(pretrain.run, chosen, settings, out=where, workers=workers, device=device)

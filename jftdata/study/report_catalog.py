@@ -69,7 +69,7 @@ def tree(hierarchy: Hierarchy, counts: pl.DataFrame, *, num_images: int) -> dict
     names, given, filled = hierarchy.names, counts["num_given"].to_numpy(), counts["num_images"].to_numpy()
     children: list[list[int]] = [[] for _ in names]
     below = np.ones(len(names), np.int64)  # labels in each subtree, itself counted
-    roots = []
+    roots: list[int] = []
     for i, parents in enumerate(hierarchy.parent_lists):
         (children[parents[0]] if parents else roots).append(i)
     for i in range(len(names) - 1, -1, -1):  # parents come first, so children are done before their parent

@@ -115,7 +115,7 @@ def noise(
     for (number,), part in rows.partition_by("bin", as_dict=True, maintain_order=True).items():
         at = np.unique(np.linspace(0, len(part) - 1, ROW_SHOWN).round().astype(int))
         bins.append({"bin": number, "rows": part[at], "low": part["distance"][0], "high": part["distance"][-1],
-                     "share": 100 * (part["score"] > 0).mean()})  # fmt: skip
+                     "share": 100 * int((part["score"] > 0).sum()) / len(part)})  # fmt: skip
     pictures = thumbnails(catalog, pl.concat([b["rows"]["image"] for b in bins]).to_numpy())
     for b in bins:
         b["images"] = [

@@ -24,8 +24,8 @@ WEIGHT_DECAY = 1e-4
 class Classification:
     """Top-1 and top-5 of a single crop after fine-tuning."""
 
-    modes = ("finetune",)
-    wants_features = False
+    modes: tuple[str, ...] = ("finetune",)
+    wants_features: bool = False
 
     def __call__(self, inputs: Inputs) -> list[Score]:
         config = inputs.checkpoint.config
@@ -63,7 +63,10 @@ class Classification:
             "epochs": EPOCHS, "batch_size": BATCH_SIZE, "learning_rate": LEARNING_RATE, "momentum": MOMENTUM,
             "weight_decay": WEIGHT_DECAY,
         }  # fmt: skip
-        return [Score("top-1", top_k(scores, answer, k=1), settings), Score("top-5", top_k(scores, answer, k=5), settings)]
+        return [
+            Score("top-1", top_k(scores, answer, k=1), settings),
+            Score("top-5", top_k(scores, answer, k=5), settings),
+        ]
 
     @torch.inference_mode()
     def _predict(self, net: nn.Module, inputs: Inputs, device: torch.device) -> NDArray[np.float64]:

@@ -76,7 +76,9 @@ def single_label(catalog: Catalog, *, train_split: str = "train", test_split: st
         test_split = next((s for s in ("test", "val", "valid", "validation", "eval") if s in catalog.splits), "test")
     for split in (train_split, test_split):
         if split not in catalog.splits:
-            raise BadInput(f"{catalog.path} has no split {split!r}, only {', '.join(catalog.splits)}. Ingest both splits.")
+            raise BadInput(
+                f"{catalog.path} has no split {split!r}, only {', '.join(catalog.splits)}. Ingest both splits."
+            )
     columns = ["image", *PLACE, "labels", "source"]
     parts = {s: catalog.scan(split=s).select(columns).collect().sort("image") for s in (train_split, test_split)}
     for frame in parts.values():
@@ -92,9 +94,13 @@ def single_label(catalog: Catalog, *, train_split: str = "train", test_split: st
     unknown = set(parts[test_split]["labels"].list.first().to_list()) - target.keys()
     if unknown:
         name = catalog.hierarchy.labels[min(unknown)]
-        raise BadInput(f"label {name!r} is in split {test_split} but never in {train_split}. Add training images of it.")
+        raise BadInput(
+            f"label {name!r} is in split {test_split} but never in {train_split}. Add training images of it."
+        )
     train, test = (
-        f.with_columns(target=pl.col("labels").list.first().replace_strict(target, return_dtype=pl.Int64)).drop("labels", "source")
+        f.with_columns(target=pl.col("labels").list.first().replace_strict(target, return_dtype=pl.Int64)).drop(
+            "labels", "source"
+        )
         for f in (parts[train_split], parts[test_split])
     )
     return TaskData(catalog, train, test, classes)

@@ -7,7 +7,6 @@ and memory stays at a few thousand encoded images. About 500 images/s a core at 
 import json
 import multiprocessing
 import os
-import shutil
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -22,8 +21,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import simplejpeg
 
-from jftdata import __version__
-from jftdata.errors import BadArgument, OutputExists
+from jftdata import storage
+from jftdata.errors import BadArgument
 from jftdata.world.clean import clean_labels
 from jftdata.world.copies import copy_of, scene
 from jftdata.world.dice import dice
@@ -31,6 +30,7 @@ from jftdata.world.labels import give_labels
 from jftdata.world.scene import Stream, check_size
 
 GENERATOR = 1  # raise when the pictures or labels of a (seed, index) change
+FORMAT = "jftdata.world/1"
 CHUNK = 250  # images a task
 ROW_GROUP = 1000
 Progress = Callable[[int], None]
@@ -57,7 +57,7 @@ class WorldFiles:
     truth_objects: Path
     truth_duplicates: Path
     summary: Path
-    """world.json"""
+    """The sidecar: arguments and counts."""
 
 
 def write(
@@ -78,7 +78,7 @@ def write(
     """Write a world, whole or not at all.
 
     Args:
-        out: the folder to make; it must not exist.
+        out: the folder to make; there already and made in the same way, it is left as it is.
         num_images: images of the noisy set, at least 1. Image i is the same for any number.
         seed: the seed of the world.
         size: pixels a side, 32 to 340.
@@ -96,7 +96,7 @@ def write(
 
     Raises:
         BadArgument: a number is out of range.
-        OutputExists: `out` is there already.
+        OutputExists: `out` is there, made with other arguments.
 
     >>> import tempfile
     >>> few = {"num_eval": 2, "num_clean_train": 0, "num_clean_test": 0}
@@ -117,37 +117,32 @@ def write(
         raise BadArgument(f"`quality` must be in [1, 100]. Got {quality}.")
     if workers is not None and workers < 1:
         raise BadArgument(f"`workers` must be at least 1, or None for one a core. Got {workers}.")
-    folder = Path(out)
-    if folder.exists():
-        raise OutputExists(f"{folder} exists already. Give another folder, or delete this one first.")
-    building = folder.with_name(folder.name + ".partial")
-    shutil.rmtree(building, ignore_errors=True)
-    building.mkdir(parents=True)
-    total = num_images + sum(counts.values()) + num_detection
-    num_workers = min(os.cpu_count() or 1, 8) if workers is None else workers
-    with ExitStack() as stack:
-        pool = None
-        if num_workers > 1 and total > CHUNK:
-            context = multiprocessing.get_context("forkserver")
-            pool = stack.enter_context(ProcessPoolExecutor(num_workers, mp_context=context))
-        make = partial(
-            _Work, seed=seed, size=size, quality=quality, pool=pool, num_workers=num_workers, progress=progress
-        )
-        facts = _write_sets(building, make(), num_images=num_images, **counts)
-        if num_detection:
-            from jftdata.world.formats import write_detection
+    made_with = {"generator": GENERATOR, "num_images": num_images, "seed": seed, "size": size, **counts}
+    made_with |= {"num_detection": num_detection, "detection_size": detection_size, "quality": quality}
+    with storage.building(out, format=FORMAT, made_with=made_with, inputs={}) as build:
+        if build is not None:
+            total = num_images + sum(counts.values()) + num_detection
+            num_workers = min(os.cpu_count() or 1, 8) if workers is None else workers
+            with ExitStack() as stack:
+                pool = None
+                if num_workers > 1 and total > CHUNK:
+                    context = multiprocessing.get_context("forkserver")
+                    pool = stack.enter_context(ProcessPoolExecutor(num_workers, mp_context=context))
+                make = partial(
+                    _Work, seed=seed, size=size, quality=quality, pool=pool, num_workers=num_workers, progress=progress
+                )
+                build.facts.update(_write_sets(build.folder, make(), num_images=num_images, **counts))
+                if num_detection:
+                    from jftdata.world.formats import write_detection
 
-            boxes = make(size=detection_size)
-            facts |= write_detection(
-                building / "detection", boxes.stream, num_images=num_detection, size=detection_size
-            )
-    _write_crosswalk(building / "crosswalk.tsv")
-    made_with = {"num_images": num_images, "seed": seed, "size": size, **counts, "num_detection": num_detection}
-    made_with |= {"detection_size": detection_size, "quality": quality}
-    summary = {"generator": GENERATOR, "made_by": f"jftdata {__version__}", "made_with": made_with, "counts": facts}
-    (building / "world.json").write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
-    os.rename(building, folder)
-    return files(folder)
+                    boxes = make(size=detection_size)
+                    build.facts.update(
+                        write_detection(
+                            build.folder / "detection", boxes.stream, num_images=num_detection, size=detection_size
+                        )
+                    )
+            _write_crosswalk(build.folder / "crosswalk.tsv")
+    return files(out)
 
 
 def files(folder: str | Path) -> WorldFiles:
@@ -169,7 +164,7 @@ def files(folder: str | Path) -> WorldFiles:
         truth / "labels.parquet",
         truth / "objects.parquet",
         truth / "duplicates.parquet",
-        at / "world.json",
+        at / storage.SIDECAR,
     )
 
 
@@ -241,7 +236,7 @@ def _write_sets(
     folder: Path, work: _Work, *, num_images: int, num_eval: int, num_clean_train: int, num_clean_test: int
 ) -> dict[str, int]:
     truth = folder / "truth"
-    truth.mkdir()
+    truth.mkdir(exist_ok=True)
     many, one = ("labels", pa.list_(pa.string())), ("label", pa.string())
     num_labels = num_wrong = num_copies = 0
     with ExitStack() as stack:

@@ -1,0 +1,169 @@
+"""The main job on the built-in world, from nothing to a report: world, catalogs, tail, copies, noise, pretraining, transfer, curve.
+
+Each step is an artefact in the output folder, so the same command again goes on where a killed one stopped.
+"""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import polars as pl
+
+from jftdata import dedup, embed, noise, recipes, world
+from jftdata.catalog import Catalog
+from jftdata.checkpoint import Checkpoint
+from jftdata.errors import BadArgument
+from jftdata.hierarchy import Hierarchy
+from jftdata.pretrain.config import PretrainConfig
+from jftdata.progress import say
+from jftdata.results import Results
+from jftdata.sources import from_hub
+from jftdata.study import report
+from jftdata.study.data_size import TASKS, data_size
+
+
+@dataclass(frozen=True, kw_only=True)
+class DemoSettings:
+    """What the demo does; the defaults fit two cores and six minutes."""
+
+    num_images: int = 10_000
+    """Images of the noisy set."""
+    sizes: tuple[int, ...] = (300, 1_000, 3_000, 9_000)
+    """Pretraining images; near-duplicates are taken out first, so the largest must leave room."""
+    seeds: tuple[int, ...] = (0, 1)
+    """Each draws its own subsets, weights and order."""
+    total_epochs: float = 4.0
+    """Passes over each subset, as in the paper."""
+    image_size: int = 48
+    """Pixels the network sees."""
+    num_clean_train: int = 600
+    num_clean_test: int = 600
+    world_seed: int = 0
+
+    def __post_init__(self) -> None:
+        if len(self.sizes) < 2 or max(self.sizes) > self.num_images:
+            raise BadArgument(
+                f"`sizes` must be two or more, none above num_images ({self.num_images}). Got {self.sizes}."
+            )
+
+    def recipe(self) -> PretrainConfig:
+        """The recipe of every run."""
+        return recipes.tiny(total_epochs=self.total_epochs, image_size=self.image_size)
+
+
+@dataclass(frozen=True)
+class Demo:
+    """What the demo made."""
+
+    report: Path
+    results: Results
+    seconds: float
+
+
+def run(out: Path | str, settings: DemoSettings | None = None, *, workers: int | None = None) -> Demo:
+    """Run the whole chain on the built-in world.
+
+    Args:
+        out: folder for everything; `out/report.html` is the page to open.
+        settings: sizes and seeds.
+        workers: processes and threads; None is one a core.
+
+    Raises:
+        OutputExists: `out` holds a demo with other settings.
+    """
+    settings = settings or DemoSettings()
+    out = Path(out)
+    began = time.monotonic()
+    steps = _Steps(settings)
+    with steps.step("drawing the world", 1.0):
+        files = world.write(
+            out / "world",
+            num_images=settings.num_images,
+            seed=settings.world_seed,
+            num_eval=0,
+            num_clean_train=settings.num_clean_train,
+            num_clean_test=settings.num_clean_test,
+            workers=workers,
+        )
+    tree = Hierarchy.load("world")
+    with steps.step("making catalogs", 0.3):
+        catalog = from_hub(files.train, label="labels", hierarchy=tree, out=out / "train.catalog", workers=workers)
+        clean = from_hub(files.clean, label="label", out=out / "clean.catalog", workers=workers)
+    with steps.step("finding near-duplicates and noise", 0.3):
+        train_embeddings = embed.run(catalog, out=out / "train.embeddings", workers=workers)
+        test_embeddings = embed.run(clean, split="test", out=out / "clean-test.embeddings", workers=workers)
+        pairs = dedup.find_pairs(train_embeddings)
+        overlap = dedup.find_overlap(test_embeddings, train_embeddings)
+        drop = pl.concat([dedup.extra_copies(dedup.group_pairs(pairs), catalog), overlap["train_image"]]).unique()
+    results = data_size(
+        catalog,
+        settings.recipe(),
+        data=clean,
+        sizes=settings.sizes,
+        seeds=settings.seeds,
+        out=out / "study",
+        without=drop.to_numpy(),
+        workers=workers,
+        on_cell=steps.cell,
+    )
+    runs = sorted((out / "study" / "runs").iterdir(), key=lambda p: p.name)
+    checkpoints = [Checkpoint.open(p) for p in runs if p.is_dir() and not p.name.endswith(".partial")]
+    with steps.step("auditing labels and writing the report", 0.5):
+        best = out / "study" / "runs" / f"{max(settings.sizes)}-s{settings.seeds[0]}"
+        learned = embed.run(catalog, embedder=Checkpoint.open(best), out=out / "train.learned", workers=workers)
+        audit = noise.audit(catalog, learned)
+        page = report.Report(
+            title="What would more data buy?",
+            catalog=catalog,
+            pairs=pairs,
+            overlap={"clean test set": report.Overlap(found=overlap, num_test_images=len(test_embeddings), test=clean)},
+            audit=audit,
+            wrong_labels=planted_errors(catalog, files),
+            checkpoints=checkpoints,
+            results=results,
+            judged_on="the clean set",
+            command="jftdata demo",
+            seconds=time.monotonic() - began,
+        )
+        path = report.write(page, out / "report.html")
+    return Demo(path, results, time.monotonic() - began)
+
+
+def planted_errors(catalog: Catalog, files: world.WorldFiles) -> pl.DataFrame:
+    """The wrong given labels of a world by image id: columns `image` and `label`."""
+    wrong = pl.scan_parquet(files.truth_labels).filter(pl.col("error") != "").select("path", "label")
+    named = catalog.scan().select("image", path=pl.col("source").str.extract(r":([^:]+)$"))
+    return wrong.join(named, on="path").select("image", "label").collect().unique().sort("image", "label")
+
+
+class _Steps:
+    """Tells which step runs and about how long the rest will take, from the work each step is known to need."""
+
+    def __init__(self, settings: DemoSettings) -> None:
+        passes = sum(settings.sizes) * settings.total_epochs * len(settings.seeds) / 10_000
+        self._cells = (len(settings.sizes) + 1) * len(settings.seeds) * len(TASKS)
+        self._left = 2.1 + passes * 1.0 + self._cells * 0.25
+        self._passes = passes / ((len(settings.sizes) + 1) * len(settings.seeds))
+        self._done = 0.0
+        self._began = time.monotonic()
+
+    @contextmanager
+    def step(self, what: str, weight: float) -> Iterator[None]:
+        self._say(what)
+        yield
+        self._advance(weight)
+
+    def cell(self, what: str) -> None:
+        self._say(what)
+        self._advance(self._passes if what.startswith("pretrain") else 0.25)
+
+    def _advance(self, weight: float) -> None:
+        self._done += weight
+        self._left = max(0.0, self._left - weight)
+
+    def _say(self, what: str) -> None:
+        spent = time.monotonic() - self._began
+        left = f", about {spent / self._done * self._left / 60:.1f} min left" if self._done else ""
+        say(f"[{spent:4.0f} s{left}] {what}")
