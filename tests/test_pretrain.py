@@ -18,8 +18,8 @@ from torch.nn import functional as F
 
 from jftdata import backbone, pretrain, recipes, sources, subset
 from jftdata.catalog import Catalog
-from jftdata.checkpoint import WEIGHTS, Checkpoint
-from jftdata.errors import BadArgument, NonFinite, OutputExists, UnknownOption
+from jftdata.checkpoint import WEIGHTS
+from jftdata.errors import BadArgument, Interrupted, NonFinite, OutputExists, UnknownOption
 from jftdata.hierarchy import Hierarchy
 from jftdata.pixels import PLACE
 from jftdata.pretrain.config import PretrainConfig, override
@@ -41,7 +41,7 @@ def catalog(tmp_path_factory: pytest.TempPathFactory) -> Catalog:
 
 
 def small(**changes: object) -> PretrainConfig:
-    config = recipes.tiny(total_epochs=2.0, image_size=16)
+    config = recipes.tiny(total_epochs=2.0, image_size=32)
     return dataclasses.replace(config, **{"batch_size": 8, **changes})  # type: ignore[arg-type]
 
 
@@ -76,7 +76,7 @@ def test_cosine_ends_near_zero_after_its_warm_up() -> None:
     ("change", "message"),
     [
         ({"batch_size": 1}, "`batch_size` must be at least 2"),
-        ({"resize": 8}, "`resize` must be at least image_size"),
+        ({"resize": 31}, "`resize` must be at least image_size"),
         ({"momentum": 0.9}, "adamw does not use it"),
         ({"decay_factor": 0.9}, "cosine does not use it"),
         ({"learning_rate": 0.0}, "`learning_rate` must be above 0"),
@@ -161,33 +161,50 @@ def test_a_loss_that_is_not_finite_stops_and_leaves_no_checkpoint(catalog: Catal
     assert not (tmp_path / "run").exists()
 
 
+def test_a_run_cut_at_any_step_goes_on_to_the_bits_of_an_undisturbed_one(
+    catalog: Catalog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chosen = subset.everything(catalog)
+    pretrain.run(chosen, small(), out=tmp_path / "whole")
+    for cut in (1, 7):
+
+        def stop(config: PretrainConfig, *, step: int, steps_per_epoch: int, cut: int = cut) -> float:
+            if step == cut:
+                os.kill(os.getpid(), signal.SIGTERM)  # the step ends, the state is saved
+            return learning_rate(config, step=step, steps_per_epoch=steps_per_epoch)
+
+        monkeypatch.setattr("jftdata.pretrain.loop.learning_rate", stop)
+        with pytest.raises(Interrupted, match=f"after step {cut + 1}"):
+            pretrain.run(chosen, small(), out=tmp_path / f"cut{cut}")
+        monkeypatch.undo()
+        assert not (tmp_path / f"cut{cut}").exists()
+        resumed = pretrain.run(chosen, small(), out=tmp_path / f"cut{cut}")
+        assert (resumed.path / WEIGHTS).read_bytes() == (tmp_path / "whole" / WEIGHTS).read_bytes()
+
+
 _SCRIPT = """
 import dataclasses, sys
 from jftdata import pretrain, recipes, subset
 from jftdata.catalog import Catalog
-config = dataclasses.replace(recipes.tiny(total_epochs=12.0, image_size=16), batch_size=8)
+config = dataclasses.replace(recipes.tiny(total_epochs=2.0, image_size=32), batch_size=8)
 pretrain.run(subset.everything(Catalog.open(sys.argv[1])), config, out=sys.argv[2], save_every=0.0)
 """
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
-def test_a_killed_run_goes_on_to_the_bits_of_an_undisturbed_one(
-    catalog: Catalog, tmp_path: Path, number: signal.Signals
-) -> None:
-    def command(out: str) -> list[str]:
-        return [sys.executable, "-c", _SCRIPT, str(catalog.path), str(tmp_path / out)]
-
-    subprocess.run(command("whole"), check=True, capture_output=True)
-    killed = subprocess.Popen(command("cut"), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+def test_a_run_killed_outright_leaves_no_checkpoint_and_goes_on(catalog: Catalog, tmp_path: Path) -> None:
+    command = [sys.executable, "-c", _SCRIPT, str(catalog.path), str(tmp_path / "cut")]
+    killed = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     states = tmp_path / "cut.partial" / "states"
-    limit = time.monotonic() + 60
-    while len(list(states.glob("step-*.safetensors"))) < 2 and time.monotonic() < limit:
-        time.sleep(0.02)
-    os.kill(killed.pid, number)
+    limit = time.monotonic() + 100
+    while not list(states.glob("step-*.safetensors")) and time.monotonic() < limit:
+        time.sleep(0.01)
+    os.kill(killed.pid, signal.SIGKILL)
     killed.wait()
     assert not (tmp_path / "cut").exists()
     assert list(states.glob("step-*.safetensors"))
-    subprocess.run(command("cut"), check=True, capture_output=True)
-    assert (tmp_path / "cut" / WEIGHTS).read_bytes() == (tmp_path / "whole" / WEIGHTS).read_bytes()
-    assert Checkpoint.open(tmp_path / "cut").sidecar.facts["num_steps"] == 60
+    chosen = subset.everything(catalog)
+    resumed = pretrain.run(chosen, small(), out=tmp_path / "cut")
+    whole = pretrain.run(chosen, small(), out=tmp_path / "whole")
+    assert resumed.sidecar.facts["num_steps"] == 10
+    assert (resumed.path / WEIGHTS).read_bytes() == (whole.path / WEIGHTS).read_bytes()

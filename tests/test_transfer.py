@@ -21,7 +21,7 @@ from jftdata.transfer.task import single_label
 def data(tmp_path_factory: pytest.TempPathFactory) -> Catalog:
     root = tmp_path_factory.mktemp("transfer")
     rng = np.random.default_rng(0)
-    for split, count in {"train": 16, "test": 8}.items():
+    for split, count in {"train": 64, "test": 8}.items():
         for label, colour in {"dark": 60, "light": 190}.items():
             (root / "photos" / split / label).mkdir(parents=True)
             for i in range(count):
@@ -33,7 +33,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Catalog:
 @pytest.fixture(scope="module")
 def checkpoint(data: Catalog, tmp_path_factory: pytest.TempPathFactory) -> Checkpoint:
     out = tmp_path_factory.mktemp("run") / "run"
-    return pretrain.run(subset.everything(data, split="train"), recipes.tiny(total_epochs=1.0, image_size=16), out=out)
+    return pretrain.run(subset.everything(data, split="train"), recipes.tiny(total_epochs=1.0, image_size=32), out=out)
 
 
 def test_the_probe_finds_scikit_learns_optimum() -> None:
@@ -96,7 +96,7 @@ def test_an_image_without_a_label_is_refused(data: Catalog, tmp_path: Path) -> N
 def test_a_study_runs_every_cell_once_and_reads_untrained_as_size_0(data: Catalog, tmp_path: Path) -> None:
     told: list[str] = []
     arguments = {"data": data, "sizes": [4, 16], "seeds": [0, 1], "tasks": ["knn"], "split": "train", "out": tmp_path}
-    recipe = recipes.tiny(total_epochs=1.0, image_size=16)
+    recipe = recipes.tiny(total_epochs=1.0, image_size=32)
     results = study.data_size(data, recipe, **arguments, on_cell=told.append)  # type: ignore[arg-type]
     assert sorted(set(results.rows["num_train_images"])) == [0, 4, 16]
     assert told[0] == "pretrain 0-s0"

@@ -187,9 +187,9 @@ def test_parquet_comes_back_with_an_image_column(tmp_path, world):
 def test_the_summary_holds_arguments_and_counts(world):
     summary = json.loads(world.summary.read_text())
     assert summary["made_with"]["num_images"] == 1300
-    assert summary["counts"]["given_labels"] == pq.read_metadata(world.truth_labels).num_rows
-    assert summary["counts"]["near_duplicates"] == pq.read_metadata(world.truth_duplicates).num_rows
-    assert summary["generator"] >= 1
+    assert summary["facts"]["given_labels"] == pq.read_metadata(world.truth_labels).num_rows
+    assert summary["facts"]["near_duplicates"] == pq.read_metadata(world.truth_duplicates).num_rows
+    assert summary["made_with"]["generator"] >= 1
     assert pq.ParquetFile(world.train).metadata.row_group(0).num_rows == 1000
 
 
@@ -204,7 +204,7 @@ def test_bad_arguments_and_existing_folders_are_refused(tmp_path):
         write(tmp_path / "w", num_images=1, seed=0, workers=0)
     assert not (tmp_path / "w").exists()
     (tmp_path / "w").mkdir()
-    with pytest.raises(OutputExists, match="exists already"):
+    with pytest.raises(OutputExists, match="was not made by jftdata"):
         write(tmp_path / "w", num_images=1, seed=0)
 
 

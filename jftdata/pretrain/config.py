@@ -56,7 +56,7 @@ class PretrainConfig:
             value, allowed = getattr(self, name), _choices(name)
             if value not in allowed:
                 raise one_of(f"`{name}`", str(value), map(str, allowed))
-        _check("image_size", self.image_size, self.image_size >= 16, "at least 16")
+        _check("image_size", self.image_size, self.image_size >= 32, "at least 32, or bf16 training is not repeatable")
         _check("resize", self.resize, self.resize >= self.image_size, f"at least image_size ({self.image_size})")
         _check("batch_size", self.batch_size, self.batch_size >= 2, "at least 2, for batch norm")
         _check("total_epochs", self.total_epochs, self.total_epochs >= 0, "at least 0")

@@ -20,6 +20,7 @@ def logistic(logits: Tensor, image: Tensor, label: Tensor) -> Tensor:
     Returns:
         Scalar: sum over labels of softplus(z) - y z, averaged over images.
 
+    >>> import torch
     >>> logistic(torch.zeros(2, 4), torch.tensor([0]), torch.tensor([3])).item() / 4  # ln 2
     0.6931471824645996
     """

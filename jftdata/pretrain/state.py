@@ -38,10 +38,14 @@ def load(folder: Path, net: nn.Module, optimizer: torch.optim.Optimizer) -> int:
         except (SafetensorError, OSError):
             continue  # a damaged file: the one before it is as good
         net.load_state_dict({k.removeprefix("net/"): v for k, v in tensors.items() if k.startswith("net/")})
+        parameters = [p for group in optimizer.param_groups for p in group["params"]]
         state: dict[int, dict[str, torch.Tensor]] = {}
         for key, value in tensors.items():
             if key.startswith("optimizer/"):
                 _, index, name = key.split("/")
+                like = parameters[int(index)]
+                if value.shape == like.shape:  # same memory layout as the weights, or vectorised sums round otherwise
+                    value = torch.empty_like(like, dtype=value.dtype).copy_(value)
                 state.setdefault(int(index), {})[name] = value
         optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
         return _step(path)

@@ -30,13 +30,13 @@ class DemoSettings:
 
     num_images: int = 10_000
     """Images of the noisy set."""
-    sizes: tuple[int, ...] = (300, 1_000, 3_000, 9_000)
+    sizes: tuple[int, ...] = (250, 800, 2_500, 8_000)
     """Pretraining images; near-duplicates are taken out first, so the largest must leave room."""
-    seeds: tuple[int, ...] = (0, 1)
+    seeds: tuple[int, ...] = (0, 1, 2)
     """Each draws its own subsets, weights and order."""
     total_epochs: float = 4.0
     """Passes over each subset, as in the paper."""
-    image_size: int = 48
+    image_size: int = 40
     """Pixels the network sees."""
     num_clean_train: int = 600
     num_clean_test: int = 600
