@@ -36,7 +36,7 @@ class DemoSettings:
     """Each draws its own subsets, weights and order."""
     total_epochs: float = 4.0
     """Passes over each subset, as in the paper."""
-    image_size: int = 40
+    image_size: int = 32
     """Pixels the network sees."""
     num_clean_train: int = 600
     num_clean_test: int = 600
