@@ -3,11 +3,11 @@
 Writes `results/demo_<hardware>_<yyyymm>.csv` (one row a run) and `results/demo_fits_<hardware>_<yyyymm>.csv`.
 """
 
+import argparse
 import datetime
 import os
 import platform
 import resource
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -23,7 +23,9 @@ def main() -> None:
     from jftdata import study  # here, so that worker processes, which import this file, need not load torch
     from jftdata.study import demo
 
-    out = Path(sys.argv[1] if len(sys.argv) > 1 else tempfile.mkdtemp()) / "demo"
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("out", nargs="?", type=Path, help="folder to keep the demo in; a temporary one by default")
+    out = (parser.parse_args().out or Path(tempfile.mkdtemp())) / "demo"
     began = time.monotonic()
     made = demo.run(out)
     seconds = time.monotonic() - began

@@ -91,8 +91,8 @@ def find_overlap(test: Embeddings, train: Embeddings, *, min_similarity: float =
     """Test images that have a near-duplicate in training (the paper: 890 of ImageNet's 50,000).
 
     Returns:
-        Columns of `OVERLAP`, each test image with its most similar training image; sorted by similarity, then ids. A
-        training image with the same id is the same file and counts.
+        Columns of `OVERLAP`, every pair at or above the threshold; sorted by similarity, then ids. A training image with
+        the same id is the same file and counts.
 
     Source: Sun et al. 2017, section 4.3 and appendix A.
     """
@@ -100,5 +100,4 @@ def find_overlap(test: Embeddings, train: Embeddings, *, min_similarity: float =
     frame = pl.DataFrame(
         {"test_image": test.images[left], "train_image": train.images[right], "similarity": value}, schema=OVERLAP
     )
-    frame = frame.sort("similarity", "test_image", "train_image", descending=[True, False, False])
-    return frame.unique("test_image", keep="first", maintain_order=True)
+    return frame.sort("similarity", "test_image", "train_image", descending=[True, False, False])

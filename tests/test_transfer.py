@@ -94,12 +94,12 @@ def test_an_image_without_a_label_is_refused(data: Catalog, tmp_path: Path) -> N
 
 
 def test_a_study_runs_every_cell_once_and_reads_untrained_as_size_0(data: Catalog, tmp_path: Path) -> None:
-    told: list[str] = []
+    told: list[tuple[str, int, int]] = []
     arguments = {"data": data, "sizes": [4, 16], "seeds": [0, 1], "tasks": ["knn"], "split": "train", "out": tmp_path}
     recipe = recipes.tiny(total_epochs=1.0, image_size=32)
-    results = study.data_size(data, recipe, **arguments, on_cell=told.append)  # type: ignore[arg-type]
+    results = study.data_size(data, recipe, **arguments, on_cell=lambda *cell: told.append(cell))  # type: ignore[arg-type]
     assert sorted(set(results.rows["num_train_images"])) == [0, 4, 16]
-    assert told[0] == "pretrain 0-s0"
+    assert told[0] == ("pretrain", 0, 0)
     assert len(told) == 12
     before = {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*.safetensors")}
     assert study.data_size(data, recipe, **arguments).rows.equals(results.rows)  # type: ignore[arg-type]

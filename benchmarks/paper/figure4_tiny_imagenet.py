@@ -1,13 +1,13 @@
 """Figure 4 on real images: nested subsets of Tiny ImageNet, a small ResNet, kNN and linear probe on CIFAR-10.
 
-`python benchmarks/paper/figure4_tiny_imagenet.py DATA OUT [NUM_EPOCHS]`, where DATA holds `tiny_imagenet/` (Parquet), `cifar10_small/`
+`python benchmarks/paper/figure4_tiny_imagenet.py DATA OUT [--epochs N]`, where DATA holds `tiny_imagenet/` (Parquet), `cifar10_small/`
 and `hierarchies/`. Going on where it stopped, it writes `benchmarks/results/figure4_tiny_imagenet_<hardware>_<yyyymm>.csv` (every
 score) and `..._fits.csv` after every seed. Near-duplicates of test images and extra copies are left out of pretraining.
 """
 
+import argparse
 import datetime
 import os
-import sys
 from pathlib import Path
 
 import polars as pl
@@ -21,8 +21,12 @@ def main() -> None:
     import jftdata as jd  # here, so that worker processes, which import this file, load nothing more
     from jftdata.sources import from_hub
 
-    data, out = Path(sys.argv[1]), Path(sys.argv[2])
-    epochs = float(sys.argv[3]) if len(sys.argv) > 3 else 8.0
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--epochs", type=float, default=8.0, help="passes over each subset")
+    asked = parser.parse_args()
+    data, out, epochs = asked.data, asked.out, asked.epochs
     trees = data / "hierarchies"
     name = "hiercls_tiny_imagenet_fiveai"
     tree = jd.Hierarchy.load_edges(trees / f"{name}.edges.tsv", names=trees / f"{name}.nodes.tsv")

@@ -4,8 +4,10 @@ from pathlib import Path
 
 import click
 
+from jftdata.catalog import Catalog
 from jftdata.cli.verb import EXISTING, Answer, answers, table, write_frame
 from jftdata.embeddings import Embeddings
+from jftdata.errors import BadArgument
 
 
 @click.command()
@@ -13,10 +15,19 @@ from jftdata.embeddings import Embeddings
 @click.option("--test", type=EXISTING, help="Embeddings of a test set: find its images with a copy in EMBEDDINGS.")
 @click.option("--min-similarity", type=float, help="Threshold in (0, 1]; the default suits `descriptor`.")
 @click.option("--out", type=EXISTING, help="Write the pairs to a .parquet or .csv.")
+@click.option("--drop", type=EXISTING, help="Write the images to leave out of training to a .parquet or .csv.")
+@click.option("--catalog", type=EXISTING, help="Catalog of EMBEDDINGS: says which copy of a group is worth keeping.")
 @click.option("--rows", default=10, show_default=True, help="Pairs to print.")
 @answers
-def command(embeddings: Path, test: Path | None, min_similarity: float | None, out: Path | None, rows: int) -> Answer:
-    """Find near-duplicates in a set, or between a test and a training set."""
+def command(
+    embeddings: Path, test: Path | None, min_similarity: float | None, out: Path | None, drop: Path | None,
+    catalog: Path | None, rows: int,
+) -> Answer:  # fmt: skip
+    """Find near-duplicates in a set, or between a test and a training set.
+
+    `--drop` lists every image of a group but the best one or, with `--test`, every training image that has a copy in the
+    test set; `subset` and `study` take the list as `--without`.
+    """
     from jftdata import dedup
 
     base = Embeddings.open(embeddings)
@@ -24,16 +35,27 @@ def command(embeddings: Path, test: Path | None, min_similarity: float | None, o
     if test is None:
         pairs = dedup.find_pairs(base, min_similarity=threshold)
         groups = dedup.group_pairs(pairs)
-        data: dict[str, float] = {"num_images": len(base), "num_pairs": len(pairs), "num_groups": groups["group"].n_unique(),
-                "num_in_groups": len(groups)}  # fmt: skip
+        data: dict[str, float] = {
+            "num_images": len(base), "num_pairs": len(pairs), "num_groups": groups["group"].n_unique(),
+            "num_in_groups": len(groups),
+        }  # fmt: skip
+        if drop is not None:
+            if catalog is None:
+                raise BadArgument("`--drop` needs `--catalog`, which says what copy of a group is worth keeping.")
+            extra = dedup.extra_copies(groups, Catalog.open(catalog))
         told = f"{len(pairs):,} pairs among {len(base):,} images; {data['num_in_groups']:,} images in {data['num_groups']:,} groups"
     else:
         queries = Embeddings.open(test)
         pairs = dedup.find_overlap(queries, base, min_similarity=threshold)
-        share = len(pairs) / len(queries)
-        data = {"num_test": len(queries), "num_train": len(base), "num_overlap": len(pairs), "share": share}
-        told = f"{len(pairs):,} of {len(queries):,} test images ({share:.2%}) have a near-duplicate among {len(base):,} images"
+        extra = pairs["train_image"].unique().sort()
+        num_overlap = pairs["test_image"].n_unique()
+        share = num_overlap / len(queries)
+        data = {"num_test": len(queries), "num_train": len(base), "num_overlap": num_overlap, "share": share}
+        told = f"{num_overlap:,} of {len(queries):,} test images ({share:.2%}) have a near-duplicate among {len(base):,} images"
     if out is not None:
         write_frame(pairs, out)
+    if drop is not None:
+        write_frame(extra.alias("image").to_frame(), drop)
     text = f"{told} (similarity at least {threshold:g})\n\n{table(pairs, rows=rows)}"
-    return Answer(text, {**data, "min_similarity": threshold, "out": str(out) if out else None})
+    files = {"out": str(out) if out else None, "drop": str(drop) if drop else None}
+    return Answer(text, {**data, "min_similarity": threshold, **files})

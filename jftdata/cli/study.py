@@ -6,7 +6,7 @@ import click
 
 from jftdata import recipes
 from jftdata.catalog import Catalog
-from jftdata.cli.verb import EXISTING, Answer, answers, dry_run, plan, table
+from jftdata.cli.verb import EXISTING, Answer, answers, dry_run, plan, read_images, table, without
 from jftdata.pretrain.config import override
 
 
@@ -24,11 +24,13 @@ from jftdata.pretrain.config import override
 @click.option("--out", type=EXISTING, required=True, help="Folder of the study; run again, it goes on.")
 @click.option("--workers", type=int, help="Decoding threads; one a core by default.")
 @click.option("--device", default="auto", show_default=True)
+@without
 @dry_run
 @answers
 def command(
     catalog: Path, data: Path, sizes: tuple[int, ...], seeds: tuple[int, ...], tasks: tuple[str, ...], recipe: str,
-    assignments: tuple[str, ...], split: str | None, out: Path, workers: int | None, device: str, dry_run: bool,
+    assignments: tuple[str, ...], split: str | None, out: Path, workers: int | None, device: str,
+    without: tuple[Path, ...], dry_run: bool,
 ) -> Answer:  # fmt: skip
     """Transfer scores by number of pretraining images, with the fitted logarithmic curve (the paper's Figure 4)."""
     config = override(recipes.get(recipe), assignments)
@@ -38,11 +40,11 @@ def command(
         runs = (len(sizes) + 1) * len(seeds)
         return plan("run a study", runs=runs, image_passes=int(passes), sizes=list(sizes), seeds=list(seeds), out=out)
     from jftdata import study
-    from jftdata.study.data_size import TASKS
+    from jftdata.study.sizes import TASKS
 
     results = study.data_size(
         images, config, data=task_data, sizes=sizes, seeds=seeds, out=out, tasks=tasks or TASKS, split=split,
-        workers=workers, device=device,
+        without=read_images(without), workers=workers, device=device,
     )  # fmt: skip
     fits = study.fit_log(results)
     shown = fits.select("task", "mode", "metric", "slope", "slope_low", "slope_high", "r2", "num_points")

@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from jftdata.catalog import Catalog
-from jftdata.cli.verb import EXISTING, Answer, answers, dry_run, plan
+from jftdata.cli.verb import EXISTING, Answer, answers, dry_run, plan, read_images, without
 
 
 @click.command()
@@ -14,13 +14,17 @@ from jftdata.cli.verb import EXISTING, Answer, answers, dry_run, plan
 @click.option("--seed", type=int, required=True)
 @click.option("--split", help="Only this split.")
 @click.option("--out", type=EXISTING, required=True, help="Folder for the subsets, one folder a size in it.")
+@without
 @dry_run
 @answers
-def command(catalog: Path, sizes: tuple[int, ...], seed: int, split: str | None, out: Path, dry_run: bool) -> Answer:
+def command(
+    catalog: Path, sizes: tuple[int, ...], seed: int, split: str | None, out: Path, without: tuple[Path, ...],
+    dry_run: bool,
+) -> Answer:  # fmt: skip
     """Choose nested random subsets: each within the next larger one."""
     from jftdata import subset
 
-    chosen = subset.nested(Catalog.open(catalog), sizes=sizes, seed=seed, split=split)
+    chosen = subset.nested(Catalog.open(catalog), sizes=sizes, seed=seed, split=split, without=read_images(without))
     if dry_run:
         return plan("write subsets", sizes=list(sizes), out=out)
     paths = [str(s.save(out / str(len(s)))) for s in chosen]

@@ -2,16 +2,18 @@
 
 import functools
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
+import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from jftdata import storage
-from jftdata.errors import BadArgument
+from jftdata.errors import BadArgument, BadInput, MissingInput
 from jftdata.progress import set_quiet
 
 _F = TypeVar("_F", bound=Callable[..., "Answer"])
@@ -52,6 +54,36 @@ def plan(what: str, **details: Any) -> Answer:
     """The answer of a dry run."""
     lines = "\n".join(f"  {key.replace('_', ' ')}: {value}" for key, value in details.items())
     return Answer(f"would {what}\n{lines}", {"dry_run": True, "would": what, **details})
+
+
+def without(function: _G) -> _G:
+    """Add `--without` to a verb that chooses images."""
+    return click.option(
+        "--without",
+        multiple=True,
+        type=EXISTING,
+        help="Images never to take: a .parquet or .csv with a column `image`.",
+    )(function)
+
+
+def read_images(paths: Sequence[Path]) -> NDArray[np.int64]:
+    """Image ids of the files of `--without`, ascending, each once.
+
+    Raises:
+        MissingInput: no such file.
+        BadInput: not a .parquet or .csv, or no whole numbers in a column `image`.
+    """
+    found = [np.empty(0, np.int64)]
+    for path in paths:
+        if not path.is_file():
+            raise MissingInput(f"{path} does not exist. Give the file that `jftdata dedup --drop` wrote.")
+        if path.suffix not in (".parquet", ".csv"):
+            raise BadInput(f"a list of images must end in .parquet or .csv. Got {path}.")
+        frame = pl.read_csv(path) if path.suffix == ".csv" else pl.read_parquet(path, glob=False)
+        if "image" not in frame.columns or not (frame["image"].dtype.is_integer() or frame.is_empty()):
+            raise BadInput(f"{path} has no column `image` of whole numbers, only {frame.columns}. Name the ids so.")
+        found.append(frame["image"].cast(pl.Int64).to_numpy())
+    return np.unique(np.concatenate(found))
 
 
 def write_frame(frame: pl.DataFrame, out: Path) -> None:

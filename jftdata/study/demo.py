@@ -21,7 +21,7 @@ from jftdata.progress import say
 from jftdata.results import Results
 from jftdata.sources import from_hub
 from jftdata.study import report
-from jftdata.study.data_size import TASKS, data_size
+from jftdata.study.sizes import TASKS, data_size
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,7 +77,7 @@ def run(out: Path | str, settings: DemoSettings | None = None, *, workers: int |
     out = Path(out)
     began = time.monotonic()
     steps = _Steps(settings)
-    with steps.step("drawing the world", 1.0):
+    with steps.step("drawing the world", steps.world):
         files = world.write(
             out / "world",
             num_images=settings.num_images,
@@ -88,10 +88,10 @@ def run(out: Path | str, settings: DemoSettings | None = None, *, workers: int |
             workers=workers,
         )
     tree = Hierarchy.load("world")
-    with steps.step("making catalogs", 0.3):
+    with steps.step("making catalogs", steps.catalogs):
         catalog = from_hub(files.train, label="labels", hierarchy=tree, out=out / "train.catalog", workers=workers)
         clean = from_hub(files.clean, label="label", out=out / "clean.catalog", workers=workers)
-    with steps.step("finding near-duplicates and noise", 0.3):
+    with steps.step("finding near-duplicates", steps.findings):
         train_embeddings = embed.run(catalog, out=out / "train.embeddings", workers=workers)
         test_embeddings = embed.run(clean, split="test", out=out / "clean-test.embeddings", workers=workers)
         pairs = dedup.find_pairs(train_embeddings)
@@ -110,7 +110,7 @@ def run(out: Path | str, settings: DemoSettings | None = None, *, workers: int |
     )
     runs = sorted((out / "study" / "runs").iterdir(), key=lambda p: p.name)
     checkpoints = [Checkpoint.open(p) for p in runs if p.is_dir() and not p.name.endswith(".partial")]
-    with steps.step("auditing labels and writing the report", 0.5):
+    with steps.step("auditing labels and writing the report", steps.report):
         best = out / "study" / "runs" / f"{max(settings.sizes)}-s{settings.seeds[0]}"
         learned = embed.run(catalog, embedder=Checkpoint.open(best), out=out / "train.learned", workers=workers)
         audit = noise.audit(catalog, learned)
@@ -139,31 +139,38 @@ def planted_errors(catalog: Catalog, files: world.WorldFiles) -> pl.DataFrame:
 
 
 class _Steps:
-    """Tells which step runs and about how long the rest will take, from the work each step is known to need."""
+    """Tells which step runs and about how long the rest will take, from the seconds each step takes on two cores."""
 
     def __init__(self, settings: DemoSettings) -> None:
-        passes = sum(settings.sizes) * settings.total_epochs * len(settings.seeds) / 10_000
-        self._cells = (len(settings.sizes) + 1) * len(settings.seeds) * len(TASKS)
-        self._left = 2.1 + passes * 1.0 + self._cells * 0.25
-        self._passes = passes / ((len(settings.sizes) + 1) * len(settings.seeds))
+        self._settings = settings
+        cells = [self._seconds_of(task, size) for size in (0, *settings.sizes) for task in ("pretrain", *TASKS)]
+        self.world, self.catalogs, self.findings, self.report = settings.num_images / 900, 2.0, 3.0, 5.0
+        self._left = self.world + self.catalogs + self.findings + self.report + sum(cells) * len(settings.seeds)
         self._done = 0.0
+        self._cell_seconds = 0.0
         self._began = time.monotonic()
 
     @contextmanager
-    def step(self, what: str, weight: float) -> Iterator[None]:
+    def step(self, what: str, seconds: float) -> Iterator[None]:
         self._say(what)
         yield
-        self._advance(weight)
+        self._advance(seconds)
 
-    def cell(self, what: str) -> None:
-        self._say(what)
-        self._advance(self._passes if what.startswith("pretrain") else 0.25)
+    def cell(self, task: str, size: int, seed: int) -> None:
+        self._advance(self._cell_seconds)
+        self._cell_seconds = self._seconds_of(task, size)
+        self._say(f"{task}, {size:,} images, seed {seed}")
 
-    def _advance(self, weight: float) -> None:
-        self._done += weight
-        self._left = max(0.0, self._left - weight)
+    def _seconds_of(self, task: str, size: int) -> float:
+        if task == "pretrain":
+            return 0.3 + size * self._settings.total_epochs / 900
+        return {"classification": self._settings.num_clean_train / 140}.get(task, 0.8)
+
+    def _advance(self, seconds: float) -> None:
+        self._done += seconds
+        self._left = max(0.0, self._left - seconds)
 
     def _say(self, what: str) -> None:
         spent = time.monotonic() - self._began
-        left = f", about {spent / self._done * self._left / 60:.1f} min left" if self._done else ""
-        say(f"[{spent:4.0f} s{left}] {what}")
+        pace = spent / self._done if self._done else 1.0
+        say(f"[{spent:4.0f} s, about {pace * self._left / 60:.1f} min left] {what}")

@@ -80,14 +80,14 @@ def overlaps(catalog: Catalog | None, found: Mapping[str, Overlap]) -> list[dict
     """
     views = []
     for name, overlap in found.items():
-        num, of = len(overlap.found), overlap.num_test_images
+        num, of = overlap.found["test_image"].n_unique(), overlap.num_test_images
         if not 0 < of >= num:
             raise BadInput(
                 f"test set {name!r} has {of} images, {num} with a copy. Give `num_test_images` of the whole set."
             )
         shown = []
         if catalog is not None and overlap.test is not None and num:
-            top = overlap.found.head(4)
+            top = overlap.found.unique("test_image", keep="first", maintain_order=True).head(4)
             left = thumbnails(overlap.test, top["test_image"].to_numpy())
             right = thumbnails(catalog, top["train_image"].to_numpy())
             shown = [{"a": left[a], "b": right[b], "similarity": s, "conflict": False} for a, b, s in top.iter_rows()]

@@ -13,7 +13,7 @@ from jftdata.progress import progress
 from jftdata.transfer.metrics import top_k
 from jftdata.transfer.task import Inputs, Score
 
-EPOCHS = 8
+EPOCHS = 6
 BATCH_SIZE = 32
 LEARNING_RATE = 0.02
 MOMENTUM = 0.9

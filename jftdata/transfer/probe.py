@@ -1,8 +1,8 @@
 """Frozen features judged without training the network: weighted nearest neighbours and a linear probe."""
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
-from scipy.optimize import minimize
 
 from jftdata import neighbors
 from jftdata.embeddings import Embeddings
@@ -92,25 +92,27 @@ def solve(
         (d, num_classes) weights and (num_classes,) bias.
     """
     n, d = x.shape
-    rows = np.arange(n)
-
-    def loss(flat: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
-        w, b = flat[: d * num_classes].reshape(d, num_classes), flat[d * num_classes :]
-        z = x @ w + b
-        z -= z.max(axis=1, keepdims=True)
-        p = np.exp(z)
-        total = p.sum(axis=1, keepdims=True)
-        value = float((np.log(total[:, 0]) - z[rows, y]).mean() + 0.5 * penalty * (w * w).sum())
-        p /= total
-        p[rows, y] -= 1.0
-        p /= n
-        return value, np.concatenate([(x.T @ p + penalty * w).ravel(), p.sum(axis=0)])
-
-    flat_start = np.zeros((d + 1) * num_classes) if start is None else np.concatenate([start[0].ravel(), start[1]])
-    found = minimize(
-        loss, flat_start, jac=True, method="L-BFGS-B", options={"maxiter": 500, "gtol": 1e-4, "ftol": 1e-8}
+    features, target = torch.tensor(x), torch.tensor(y)
+    w = torch.zeros(d, num_classes, dtype=torch.float64) if start is None else torch.tensor(start[0])
+    b = torch.zeros(num_classes, dtype=torch.float64) if start is None else torch.tensor(start[1])
+    rows = torch.arange(n)
+    # torch's solver and not SciPy's: the threads of two BLAS libraries in one process keep each other from the cores
+    solver = torch.optim.LBFGS(
+        [w, b], max_iter=500, tolerance_grad=1e-4, tolerance_change=1e-9, line_search_fn="strong_wolfe"
     )
-    return found.x[: d * num_classes].reshape(d, num_classes), found.x[d * num_classes :]
+
+    def loss() -> float:
+        log_p = torch.log_softmax(torch.addmm(b, features, w), dim=1)
+        value = 0.5 * penalty * w.square().sum() - log_p[rows, target].mean()
+        error = log_p.exp_()
+        error[rows, target] -= 1.0
+        error /= n
+        w.grad = (features.T @ error).add_(w, alpha=penalty)
+        b.grad = error.sum(dim=0)
+        return float(value)
+
+    solver.step(loss)  # type: ignore[no-untyped-call]
+    return w.numpy(), b.numpy()
 
 
 def _standardise(vectors: NDArray[np.float32]) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:

@@ -23,7 +23,7 @@ TASKS = ("knn", "linear-probe", "classification")
 def data_size(
     catalog: Catalog, recipe: PretrainConfig, *, data: Catalog, sizes: Sequence[int], seeds: Sequence[int], out: Path | str,
     tasks: Sequence[str] = TASKS, split: str | None = None, without: ArrayLike = (), untrained: bool = True,
-    workers: int | None = None, device: str = "auto", on_cell: Callable[[str], None] = lambda _: None,
+    workers: int | None = None, device: str = "auto", on_cell: Callable[[str, int, int], None] = lambda *_: None,
 ) -> Results:  # fmt: skip
     """Transfer scores by number of pretraining images.
 
@@ -40,7 +40,7 @@ def data_size(
         untrained: also judge fresh weights, as size 0.
         workers: decoding threads.
         device: `auto`, `cpu` or `cuda`.
-        on_cell: told what comes next, a few words.
+        on_cell: told what comes next: `pretrain` or a task, the number of images, the seed.
 
     Returns:
         All rows of all cells.
@@ -49,15 +49,17 @@ def data_size(
     """
     out = Path(out)
     parts = []
-    for name, checkpoint_of in _cells(catalog, recipe, sizes, seeds, out, split, without, untrained, workers, device):
-        on_cell(f"pretrain {name}")
+    for size, seed, checkpoint_of in _cells(
+        catalog, recipe, sizes, seeds, out, split, without, untrained, workers, device
+    ):
+        on_cell("pretrain", size, seed)
         checkpoint = checkpoint_of()
         for task in tasks:
-            on_cell(f"{task} {name}")
-            where = out / "transfer" / f"{name}-{task}"
+            on_cell(task, size, seed)
+            where = out / "transfer" / f"{size}-s{seed}-{task}"
             parts.append(transfer.run(
-                checkpoint, task=task, data=data, out=where, seed=int(checkpoint.config["seed"]),
-                features=out / "features", workers=workers, device=device,
+                checkpoint, task=task, data=data, out=where, seed=seed, features=out / "features", workers=workers,
+                device=device,
             ))  # fmt: skip
     return Results.concat(parts)
 
@@ -65,17 +67,17 @@ def data_size(
 def _cells(
     catalog: Catalog, recipe: PretrainConfig, sizes: Sequence[int], seeds: Sequence[int], out: Path, split: str | None,
     without: ArrayLike, untrained: bool, workers: int | None, device: str,
-) -> Iterator[tuple[str, Callable[[], Checkpoint]]]:  # fmt: skip
-    """Name and maker of every checkpoint."""
+) -> Iterator[tuple[int, int, Callable[[], Checkpoint]]]:  # fmt: skip
+    """Number of images, seed and maker of every checkpoint."""
     if not sizes or not seeds:
         raise BadArgument(f"a study needs sizes and seeds. Got {list(sizes)} and {list(seeds)}.")
     for seed in seeds:
         subsets = subset.nested(catalog, sizes=sizes, seed=seed, split=split, without=without)
         config = dataclasses.replace(recipe, seed=seed)
-        jobs = [(f"{len(s)}-s{seed}", s, config) for s in subsets]
+        jobs = [(len(s), s, config) for s in subsets]
         if untrained:
             fresh = dataclasses.replace(config, total_epochs=0.0, warmup_epochs=0.0)
-            jobs.insert(0, (f"0-s{seed}", subsets[0], fresh))
-        for name, chosen, settings in jobs:
-            where = out / "runs" / name
-            yield name, partial(pretrain.run, chosen, settings, out=where, workers=workers, device=device)
+            jobs.insert(0, (0, subsets[0], fresh))
+        for size, chosen, settings in jobs:
+            where = out / "runs" / f"{size}-s{seed}"
+            yield size, seed, partial(pretrain.run, chosen, settings, out=where, workers=workers, device=device)
