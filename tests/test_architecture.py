@@ -19,7 +19,7 @@ LAYERS = (
     {"cli", "__main__"},
 )
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
-DOORS = {"faiss": {"neighbors.py"}, "datasets": {"sources/hub.py"}, "networkx": {"hierarchy.py"}}
+DOORS = {"faiss": "neighbors.py", "datasets": "sources/hub.py", "networkx": "hierarchy/"}
 
 
 def imported(path: Path) -> set[str]:
@@ -56,7 +56,8 @@ def test_imports_go_down_or_stay_level(path: Path) -> None:
 @pytest.mark.parametrize("library", DOORS)
 def test_a_library_has_one_door(library: str) -> None:
     users = {p.relative_to(PACKAGE).as_posix() for p in FILES if any(n.split(".")[0] == library for n in imported(p))}
-    assert users == DOORS[library]
+    assert users
+    assert all(user.startswith(DOORS[library]) for user in users), users
 
 
 @pytest.mark.parametrize("code", ["import jftdata", "from jftdata.cli import run; run(['--help'])"])

@@ -139,10 +139,15 @@ def noise(
 
 
 def _choose_label(audit: pl.DataFrame) -> str:
-    """The label with the largest share of images nearer to another, among those with enough images to fill the rows."""
-    by = audit.group_by("label").agg(num=pl.len(), share=(pl.col("score") > 0).mean(), bins=pl.col("bin").max() + 1)
+    """The label whose far images are nearer to another label most, and its near images least; it must fill the rows."""
+    near, far = pl.col("bin") == 0, pl.col("bin") == pl.col("bin").max()
+    by = audit.group_by("label").agg(
+        num=pl.len(),
+        bins=pl.col("bin").max() + 1,
+        rise=(pl.col("score") > 0).filter(far).mean() - (pl.col("score") > 0).filter(near).mean(),
+    )
     enough = by.filter(pl.col("num") >= ROW_SHOWN * pl.col("bins"))
-    ranked = enough.sort("share", "num", "label", descending=[True, True, False])
+    ranked = enough.sort("rise", "num", "label", descending=[True, True, False])
     if ranked.is_empty():
         ranked = by.sort("num", "label", descending=[True, False])
     return str(ranked["label"][0])

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import networkx as nx
 
 COLUMNS = ("label", "name", "parents", "aliases")
-_PACKAGE = Path(__file__).parent
+_PACKAGE = Path(__file__).parents[1]
 SHIPPED = next((p for p in (_PACKAGE / "hierarchies", _PACKAGE.parent / "hierarchy") if p.is_dir()), _PACKAGE)
 """Where the shipped hierarchies are: inside the wheel, or at the top of a checkout."""
 

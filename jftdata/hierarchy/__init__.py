@@ -1,0 +1,5 @@
+"""The label hierarchy: a DAG of labels, and what is asked of it. The only package that imports networkx."""
+
+from jftdata.hierarchy.core import SHIPPED, Hierarchy, shipped, shipped_facts
+
+__all__ = ["SHIPPED", "Hierarchy", "shipped", "shipped_facts"]
