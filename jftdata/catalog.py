@@ -2,12 +2,13 @@
 
 Only given labels are stored, never their ancestors. A catalog points at bytes: files where they were, or tar shards in
 its own folder. Columns are in `SCHEMA`; `labels` are indexes into the catalog's own `hierarchy.tsv`.
+A catalog without pixels (`has_pixels: false` among its facts) has the columns image, labels and split only.
 """
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import polars as pl
@@ -18,7 +19,10 @@ from jftdata.errors import BadInput, ImageRejected, UnknownName, one_of
 from jftdata.hashing import keyed_order
 from jftdata.hierarchy import Hierarchy
 
-FORMAT = "jftdata.catalog/1"
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+FORMAT = "jftdata.catalog/2"
 SCHEMA: dict[str, pl.DataType] = {
     "image": pl.Int64(),  # id: first 63 bits of the SHA-256 of the bytes
     "sha256": pl.Binary(),  # all 32 bytes of it
@@ -30,12 +34,15 @@ SCHEMA: dict[str, pl.DataType] = {
     "format": pl.String(),
     "split": pl.String(),
     "labels": pl.List(pl.Int32()),  # given labels, ascending
+    "scores": pl.List(pl.Float32()),  # parallel to labels, 0..1; null where the source gave none
+    "negatives": pl.List(pl.Int32()),  # labels verified not to hold, ascending; mostly empty
     "source": pl.String(),  # what the image was called where it came from
 }
 REJECTED: dict[str, pl.DataType] = {"source": pl.String(), "reason": pl.String(), "message": pl.String()}
 DUPLICATES: dict[str, pl.DataType] = {
     "image": pl.Int64(), "source": pl.String(), "split": pl.String(), "kept_source": pl.String()
 }  # fmt: skip
+_WITHOUT_PIXELS = ("image", "labels", "split")
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,6 +87,11 @@ class Catalog:
         return rows.filter(pl.col("split") == split)
 
     @property
+    def has_pixels(self) -> bool:
+        """Whether there are images behind the rows."""
+        return bool(self.sidecar.facts.get("has_pixels", True))
+
+    @property
     def splits(self) -> dict[str, int]:
         """Number of images by split."""
         return dict(self.sidecar.facts["splits"])
@@ -101,8 +113,10 @@ class Catalog:
             columns: which columns to read.
 
         Raises:
-            BadInput: an id that is not in this catalog.
+            BadInput: an id that is not in this catalog; a column that a catalog without pixels does not have.
         """
+        if not set(columns) <= set(_WITHOUT_PIXELS):
+            self._need_pixels()
         wanted = pl.LazyFrame({"image": images}).with_columns(at=pl.int_range(pl.len(), dtype=pl.Int64))
         there = self.scan().select(*dict.fromkeys(("image", *columns)))
         found = wanted.join(there, on="image", how="inner").collect().sort("at").drop("at")
@@ -116,7 +130,9 @@ class Catalog:
 
         Raises:
             ImageRejected: reason `missing`: the file is gone or too short.
+            BadInput: a catalog without pixels.
         """
+        self._need_pixels()
         path = self.path / shard  # an absolute shard stands for itself
         try:
             with path.open("rb", buffering=0) as file:
@@ -129,11 +145,21 @@ class Catalog:
         return data
 
     def sample(self, *, label: str, count: int, seed: int) -> pl.DataFrame:
-        """Up to `count` images with a given label or one below it, chosen by keyed hash."""
+        """Up to `count` images with a given label or one below it, chosen by keyed hash.
+
+        Raises:
+            UnknownName: no such label.
+            BadInput: a catalog without pixels.
+        """
+        self._need_pixels()
         wanted = [self.hierarchy.index(x) for x in (label, *self.hierarchy.descendants(label))]
         hits = self.scan().filter(pl.col("labels").list.eval(pl.element().is_in(wanted)).list.any()).select("image")
         ids = hits.collect().get_column("image").to_numpy()
         return self.rows(ids[keyed_order(ids, seed=seed, stream="sample")[:count]])
+
+    def _need_pixels(self) -> None:
+        if not self.has_pixels:
+            raise BadInput(f"{self.path} has labels but no pixels. Give a catalog made of images.")
 
 
 def label_rows(
@@ -143,20 +169,45 @@ def label_rows(
 
     Yields:
         images (n,) int64; start (n + 1,) int64; index (m,) int32, the given labels of image i at start[i]:start[i + 1].
+
+    Raises:
+        UnknownName: no such split.
+    """
+    for path, group in row_groups(catalog, split=split):
+        for batch in read_row_group(path, group, columns=("image", "labels"), split=split):
+            yield batch.column("image").to_numpy(), *_arrays(batch.column("labels"))
+
+
+def row_groups(catalog: Catalog, *, split: str | None = None) -> list[tuple[Path, int]]:
+    """Every (file, row group), in image-id order: the pieces that threads may read at the same time.
+
+    Raises:
+        UnknownName: no such split.
     """
     import pyarrow.parquet as pq
 
-    columns = ["image", "labels"] + (["split"] if split is not None else [])
     if split is not None and split not in catalog.splits:
         raise one_of("split", split, catalog.splits, error=UnknownName)
-    for path in catalog.files:
-        with pq.ParquetFile(path) as file:
-            for batch in file.iter_batches(batch_size=1 << 20, columns=columns):
-                frame: Any = pl.from_arrow(batch)
-                if split is not None:
-                    frame = frame.filter(pl.col("split") == split)
-                lengths = frame["labels"].list.len().fill_null(0).cast(pl.Int64).to_numpy()
-                start = np.zeros(len(frame) + 1, np.int64)
-                np.cumsum(lengths, out=start[1:])
-                index = frame["labels"].list.explode(keep_nulls=False, empty_as_null=False).to_numpy()
-                yield frame["image"].to_numpy(), start, index.astype(np.int32, copy=False)
+    return [(path, group) for path in catalog.files for group in range(pq.read_metadata(path).num_row_groups)]
+
+
+def read_row_group(path: Path, group: int, *, columns: Sequence[str], split: str | None) -> "Iterator[pa.RecordBatch]":
+    """Some columns of the rows of a row group, at most about a million at a time."""
+    import pyarrow.compute as pc
+    import pyarrow.parquet as pq
+
+    wanted = [*columns, *(["split"] if split is not None else [])]
+    with pq.ParquetFile(path) as file:
+        for batch in file.iter_batches(batch_size=1 << 20, row_groups=[group], columns=wanted, use_threads=False):
+            yield batch if split is None else batch.filter(pc.equal(batch.column("split"), split))
+
+
+def label_arrays(column: pl.Series) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
+    """A column of label lists as (start, index), the layout of `jftdata.hierarchy.ragged`."""
+    return _arrays(column.rechunk().to_arrow())
+
+
+def _arrays(column: Any) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
+    offsets = column.offsets.to_numpy().astype(np.int64, copy=False)
+    values = column.values.slice(offsets[0], offsets[-1] - offsets[0])
+    return offsets - offsets[0], values.to_numpy().astype(np.int32, copy=False)

@@ -58,3 +58,11 @@ def photo_catalog(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Cat
     """Catalog of `photos`, made in this process; do not change it."""
     progress.set_quiet(True)
     return sources.from_folder(photos, out=tmp_path_factory.mktemp("catalog") / "photos.catalog", workers=1)
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    if item.get_closest_marker("gpu"):
+        import torch
+
+        if not torch.cuda.is_available():
+            pytest.skip("needs a CUDA device")

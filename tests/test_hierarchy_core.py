@@ -77,21 +77,33 @@ def test_to_networkx_and_back_changes_nothing(graph):
     assert dict(back.nodes(data="name")) == dict(graph.nodes(data="name"))
 
 
-@given(dags(), st.data())
-def test_multi_hot_is_the_union_of_labels_and_their_networkx_ancestors(graph, data):
+@given(dags())
+def test_questions_about_two_labels_agree_with_networkx(graph):
     tree = Hierarchy.from_networkx(graph)
-    lists = data.draw(st.lists(st.lists(st.sampled_from(sorted(graph)), max_size=5), max_size=6))
-    expected = np.zeros((len(lists), len(graph)), bool)
-    for row, labels in enumerate(lists):
-        for label in labels:
-            for one in {label, *nx.ancestors(graph, label)}:
-                expected[row, tree.labels.index(one)] = True
-    assert (tree.multi_hot(lists) == expected).all()
-    assert (tree.multi_hot([[tree.index(x) for x in labels] for labels in lists]) == expected).all()
-    start, index = tree.fill_in([[tree.index(x) for x in labels] for labels in lists])
-    assert len(start) == len(lists) + 1
-    for row in range(len(lists)):
-        assert index[start[row] : start[row + 1]].tolist() == np.flatnonzero(expected[row]).tolist()
+    above = {label: {label, *nx.ancestors(graph, label)} for label in graph}
+    down = dict(nx.all_pairs_shortest_path_length(graph))
+    for a in graph:
+        for b in graph:
+            common = above[a] & above[b]
+            lowest = {c for c in common if not any(c in nx.ancestors(graph, d) for d in common)}
+            assert set(tree.lowest_common_ancestors(a, b)) == lowest
+            expected = min((down[c][a] + down[c][b] for c in common), default=None)
+            assert tree.distance(a, b) == expected == tree.distance(b, a)
+            way = tree.path(a, b)
+            assert bool(way) == (expected is not None)
+            if way:
+                assert (way[0], way[-1]) == (a, b)
+                assert all(graph.has_edge(x, y) or graph.has_edge(y, x) for x, y in itertools.pairwise(way))
+                assert common & set(way)
+
+
+@given(dags())
+def test_subtree_sizes_levels_and_most_children_agree_with_networkx(graph):
+    tree = Hierarchy.from_networkx(graph)
+    assert tree.subtree_sizes().tolist() == [len(nx.descendants(graph, label)) for label in tree.labels]
+    rounds = [sorted(level) for level in nx.topological_generations(graph)]
+    assert tree.levels() == rounds
+    assert graph.out_degree(tree.most_children()) == max(dict(graph.out_degree).values())
 
 
 # ---- small truths ----------------------------------------------------------------------------------------------------
@@ -107,17 +119,17 @@ def test_an_edge_given_twice_counts_once():
     assert Hierarchy.from_edges([("a", "b"), ("a", "b")]).num_edges == 1
 
 
-def test_no_image_and_no_label_give_empty_targets():
-    tree = Hierarchy.from_edges(DIAMOND)
-    assert tree.multi_hot([]).shape == (0, 4)
-    assert not tree.multi_hot([[]]).any()
-    assert tree.fill_in([])[0].tolist() == [0]
+def test_separate_trees_have_no_way_between_them():
+    tree = Hierarchy.flat(["a", "b"])
+    assert tree.path("a", "b") == []
+    assert tree.distance("a", "b") is None
+    assert tree.lowest_common_ancestors("a", "b") == []
+    assert tree.path("a", "a") == ["a"]
 
 
-@pytest.mark.parametrize("index", [-1, 4])
-def test_a_label_index_out_of_range_is_refused(index):
-    with pytest.raises(BadInput, match=rf"0\.\.3\. Got {index}"):
-        Hierarchy.from_edges(DIAMOND).multi_hot([[index]])
+def test_a_hierarchy_without_labels_has_no_most_children():
+    with pytest.raises(BadInput, match="has no labels"):
+        Hierarchy.flat([]).most_children()
 
 
 def test_a_chain_of_five_thousand_labels_does_not_recurse_out():
@@ -142,7 +154,7 @@ def test_an_unknown_label_is_answered_with_the_nearest_or_the_one_of_that_name()
     with pytest.raises(UnknownName, match="The label named so is 'n02'"):
         tree.ancestors("cat")
     with pytest.raises(UnknownName, match="'bus'"):
-        tree.multi_hot([["bus"]])
+        tree.depth("bus")
     assert "n01" in tree
     assert "cat" not in tree
 

@@ -6,6 +6,7 @@ a shipped hierarchy has a TOML beside it with source, licence and golden counts.
 Cost: 75,000 labels load, check and get their ancestor table in about 0.6 s.
 """
 
+import itertools
 import tomllib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 
 from jftdata import storage
 from jftdata.errors import BadInput, CycleError, MissingInput, UnknownName, nearest, one_of
+from jftdata.hierarchy import ragged
 
 if TYPE_CHECKING:
     import networkx as nx
@@ -160,43 +162,47 @@ class Hierarchy:
 
     @classmethod
     def _build(cls, name: str, rows: Sequence[tuple[str, str, list[str], list[str]]], *, where: str) -> Self:
-        position: dict[str, int] = {}
-        for label, human, parents, aliases in rows:
-            if not label.strip():
-                raise BadInput(f"{where}: a label is empty. Give every row a label.")
-            if set("\t\n\r|") & set(label):
-                raise BadInput(f"{where}: label {label!r} holds a tab, a line break or `|`. Rename it.")
-            if set("\t\n\r") & set(human) or any(set("\t\n\r|") & set(alias) for alias in aliases):
-                raise BadInput(f"{where}: a name or alias of {label!r} holds a tab, a line break or `|`. Change it.")
-            if label in position:
-                raise BadInput(f"{where}: label {label!r} is listed twice. Unite its rows.")
-            if label in parents:
-                raise BadInput(f"{where}: label {label!r} is its own parent. Remove that parent.")
-            position[label] = len(position)
-        for label, _, parents, _ in rows:
-            for parent in parents:
-                if parent not in position:
+        labels = [row[0] for row in rows]
+        _check_text(rows, where)
+        position = {label: i for i, label in enumerate(labels)}
+        if len(position) < len(rows):
+            twice = next(label for i, label in enumerate(labels) if position[label] != i)
+            raise BadInput(f"{where}: label {twice!r} is listed twice. Unite its rows.")
+        parents: list[int] = []
+        start = np.zeros(len(rows) + 1, np.int64)
+        for i, row in enumerate(rows):
+            for parent in dict.fromkeys(row[2]) if len(row[2]) > 1 else row[2]:
+                if parent == row[0]:
+                    raise BadInput(f"{where}: label {parent!r} is its own parent. Remove that parent.")
+                at = position.get(parent)
+                if at is None:
                     raise UnknownName(
-                        f"{where}: label {label!r} has the unknown parent {parent!r}."
+                        f"{where}: label {row[0]!r} has the unknown parent {parent!r}."
                         f"{nearest(parent, position)} Add a row for it."
                     )
-        parent_of = [[position[p] for p in dict.fromkeys(parents)] for _, _, parents, _ in rows]
-        depth = _depths(parent_of, [row[0] for row in rows], where)
-        order = sorted(range(len(rows)), key=lambda i: (depth[i], rows[i][0]))
-        new = [0] * len(rows)
-        for to, old in enumerate(order):
-            new[old] = to
-        parent_lists = tuple(tuple(sorted(new[p] for p in parent_of[old])) for old in order)
-        start, index = _ancestor_table(parent_lists)
+                parents.append(at)
+            start[i + 1] = len(parents)
+        parent_index = np.array(parents, np.int32)
+        depth = _depths(start, parent_index, labels, where)
+        by_name = np.empty(len(rows), np.int64)
+        by_name[sorted(range(len(rows)), key=labels.__getitem__)] = np.arange(len(rows))
+        order = np.lexsort((by_name, depth))
+        new = np.empty(len(rows), np.int32)
+        new[order] = np.arange(len(rows), dtype=np.int32)
+        start, parent_index = ragged.take_rows(start, new[parent_index], order)
+        parent_index = ragged.sort_rows(start, parent_index)
+        cut, flat = start.tolist(), parent_index.tolist()
+        ancestor_start, ancestor_index = _ancestor_table(start, parent_index, depth[order])
+        chosen = order.tolist()
         return cls(
             name=name,
-            labels=tuple(rows[i][0] for i in order),
-            names=tuple(rows[i][1] or rows[i][0] for i in order),
-            aliases=tuple(tuple(rows[i][3]) for i in order),
-            parent_lists=parent_lists,
-            depths=np.array([depth[i] for i in order], np.int32),
-            ancestor_start=start,
-            ancestor_index=index,
+            labels=tuple(labels[i] for i in chosen),
+            names=tuple(rows[i][1] or labels[i] for i in chosen),
+            aliases=tuple(tuple(rows[i][3]) for i in chosen),
+            parent_lists=tuple(tuple(flat[cut[i] : cut[i + 1]]) for i in range(len(rows))),
+            depths=depth[order],
+            ancestor_start=ancestor_start,
+            ancestor_index=ancestor_index,
         )
 
     # ---- ways out ------------------------------------------------------------------------------------------------
@@ -331,55 +337,101 @@ class Hierarchy:
         """Edges on the longest path from a root to the label."""
         return int(self.depths[self.index(label)])
 
-    # ---- targets -------------------------------------------------------------------------------------------------
+    def levels(self) -> list[list[str]]:
+        """Labels by depth, roots first.
 
-    def fill_in(self, label_lists: Sequence[Sequence[int]]) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
-        """Given labels with all their ancestors, sparse.
-
-        Args:
-            label_lists: label indexes of each image.
-
-        Returns:
-            start: (n + 1,) where each image's labels begin.
-            index: label indexes of all images in turn, ascending within an image, each once.
+        >>> [len(level) for level in Hierarchy.load("toy").levels()]
+        [3, 4, 4, 1]
         """
-        rows = [self._closure(labels) for labels in label_lists]
-        start = np.zeros(len(rows) + 1, np.int64)
-        np.cumsum([len(row) for row in rows], out=start[1:])
-        index = np.concatenate(rows) if rows else np.empty(0, np.int32)
-        return start, index.astype(np.int32)
+        cuts = np.searchsorted(self.depths, np.arange(self.max_depth + 2)).tolist()
+        return [list(self.labels[first:last]) for first, last in itertools.pairwise(cuts)]
 
-    def multi_hot(self, label_lists: Sequence[Sequence[str | int]]) -> NDArray[np.bool_]:
-        """Targets of images with ancestors filled in, dense.
+    def subtree_sizes(self) -> NDArray[np.int64]:
+        """(num_labels,) labels below each label, each once: the paper's 1,165 kinds of animal.
 
-        Args:
-            label_lists: labels (or label indexes) of each image.
+        >>> tree = Hierarchy.load("toy")
+        >>> int(tree.subtree_sizes()[tree.index("cat")])
+        1
+        """
+        return np.bincount(self.ancestor_index, minlength=self.num_labels)
 
-        Returns:
-            (n, num_labels) bool.
+    def most_children(self) -> str:
+        """The label with most children; the first of several.
 
         Raises:
-            UnknownName: a label that is not in the hierarchy.
-            BadInput: a label index out of range.
+            BadInput: the hierarchy has no labels.
+        """
+        if not self.labels:
+            raise BadInput(f"the hierarchy {self.name!r} has no labels.")
+        return self.labels[max(range(self.num_labels), key=lambda i: (len(self.child_lists[i]), -i))]
+
+    def lowest_common_ancestors(self, a: str, b: str) -> list[str]:
+        """Labels at or above both with none of their own kind below them; several in a DAG, none in separate trees.
+
+        >>> Hierarchy.load("toy").lowest_common_ancestors("house cat", "dog")
+        ['pet']
+        """
+        common = np.intersect1d(self._upward(self.index(a)), self._upward(self.index(b)), assume_unique=True)
+        above = np.concatenate([np.empty(0, np.int32), *(self.ancestor_ids(i) for i in common.tolist())])
+        return [self.labels[i] for i in np.setdiff1d(common, above).tolist()]
+
+    def path(self, a: str, b: str) -> list[str]:
+        """A shortest way from `a` up to a common ancestor and down to `b`, both ends included; empty without one.
+
+        Of several shortest ways, the one over the common ancestor, and then the parents, of lowest index.
+
+        >>> Hierarchy.load("toy").path("house cat", "dog")
+        ['house cat', 'cat', 'pet', 'dog']
+        """
+        up, down = self._steps_up(self.index(a)), self._steps_up(self.index(b))
+        common = up.keys() & down.keys()
+        if not common:
+            return []
+        top = min(common, key=lambda i: (up[i][0] + down[i][0], i))
+        way, back = [top], [top]
+        while up[way[-1]][0]:
+            way.append(up[way[-1]][1])
+        while down[back[-1]][0]:
+            back.append(down[back[-1]][1])
+        return [self.labels[i] for i in (*reversed(way), *back[1:])]
+
+    def distance(self, a: str, b: str) -> int | None:
+        """Edges on a shortest way from `a` to `b` over a common ancestor; None without one.
+
+        >>> Hierarchy.load("toy").distance("house cat", "dog")
+        3
+        """
+        way = self.path(a, b)
+        return len(way) - 1 if way else None
+
+    def _upward(self, index: int) -> NDArray[np.int32]:
+        return np.append(self.ancestor_ids(index), np.int32(index))
+
+    def _steps_up(self, index: int) -> dict[int, tuple[int, int]]:
+        """Every label at or above: the fewest edges up to it, and the label below it on that way."""
+        steps = {index: (0, index)}
+        edge = [index]
+        while edge:
+            found: dict[int, tuple[int, int]] = {}
+            for i in sorted(edge):
+                for parent in self.parent_lists[i]:
+                    if parent not in steps:
+                        found.setdefault(parent, (steps[i][0] + 1, i))
+            steps |= found
+            edge = list(found)
+        return steps
+
+    # ---- targets -------------------------------------------------------------------------------------------------
+
+    def multi_hot(self, label_lists: Sequence[Sequence[str | int]]) -> NDArray[np.bool_]:
+        """(n, num_labels) bool targets with ancestors filled in; sparse, on a GPU or three-valued: `hierarchy.targets`.
 
         >>> Hierarchy.load("toy").multi_hot([["dog"], []]).sum(axis=1)
         array([3, 0])
         """
-        ids = [[self.index(x) if isinstance(x, str) else x for x in labels] for labels in label_lists]
-        for labels in ids:
-            for i in labels:
-                if not 0 <= i < self.num_labels:
-                    raise BadInput(f"label indexes must be in 0..{self.num_labels - 1}. Got {i}.")
-        start, index = self.fill_in(ids)
-        out = np.zeros((len(ids), self.num_labels), np.bool_)
-        out[np.repeat(np.arange(len(ids)), np.diff(start)), index] = True
-        return out
+        from jftdata.hierarchy import targets
 
-    def _closure(self, labels: Sequence[int]) -> NDArray[Any]:
-        if len(labels) == 1:  # ancestors are ascending and come before their descendant
-            return np.append(self.ancestor_ids(labels[0]), np.int32(labels[0]))
-        parts = [np.asarray(labels, np.int32), *(self.ancestor_ids(i) for i in labels)]
-        return np.unique(np.concatenate(parts))
+        return targets.multi_hot(self, label_lists)
 
 
 def shipped() -> list[str]:
@@ -415,49 +467,83 @@ def _two_columns(path: Path, header: tuple[str, str]) -> list[tuple[str, str]]:
 
 
 def _list(cell: str) -> list[str]:
-    return [item for item in cell.split("|") if item]
+    return [item for item in cell.split("|") if item] if cell else []
 
 
-def _depths(parent_of: Sequence[Sequence[int]], labels: Sequence[str], where: str) -> list[int]:
-    """Longest-path depth by peeling off labels whose parents are all done; no recursion."""
-    children: list[list[int]] = [[] for _ in parent_of]
-    waiting = [len(parents) for parents in parent_of]
-    for i, parents in enumerate(parent_of):
-        for p in parents:
-            children[p].append(i)
-    depth = [0] * len(parent_of)
-    ready = [i for i, n in enumerate(waiting) if n == 0]
-    done = 0
-    while ready:
-        i = ready.pop()
-        done += 1
-        for child in children[i]:
-            depth[child] = max(depth[child], depth[i] + 1)
-            waiting[child] -= 1
-            if waiting[child] == 0:
-                ready.append(child)
-    if done < len(parent_of):
+def _check_text(rows: Sequence[tuple[str, str, list[str], list[str]]], where: str) -> None:
+    """Raise BadInput for an empty label, or a character that splits cells of the TSV."""
+    text = "".join([cell for row in rows for cell in (row[0], *row[3])])  # one look at all of it first
+    if any(c in text for c in "\t\n\r|") or any(c in "".join([row[1] for row in rows]) for c in "\t\n\r"):
+        for label, human, _, aliases in rows:
+            if set("\t\n\r|") & set(label):
+                raise BadInput(f"{where}: label {label!r} holds a tab, a line break or `|`. Rename it.")
+            if set("\t\n\r") & set(human) or any(set("\t\n\r|") & set(alias) for alias in aliases):
+                raise BadInput(f"{where}: a name or alias of {label!r} holds a tab, a line break or `|`. Change it.")
+    if any(not row[0] or row[0].isspace() for row in rows):
+        raise BadInput(f"{where}: a label is empty. Give every row a label.")
+
+
+def _depths(
+    start: NDArray[np.int64], parents: NDArray[np.int32], labels: Sequence[str], where: str
+) -> NDArray[np.int32]:
+    """Longest-path depth of each label: the round in which the last of its parents has been peeled off."""
+    num = len(start) - 1
+    waiting = np.diff(start)
+    child_start, child = ragged.transpose(start, parents, num)
+    depth = np.zeros(num, np.int32)
+    ready = np.flatnonzero(waiting == 0)
+    done, round_ = 0, 0
+    while len(ready):
+        depth[ready] = round_
+        done += len(ready)
+        freed = ragged.take_rows(child_start, child, ready)[1]
+        np.subtract.at(waiting, freed, 1)
+        ready = ragged.unique(freed[waiting[freed] == 0])
+        round_ += 1
+    if done < num:
         import networkx as nx
 
-        left = {i for i, n in enumerate(waiting) if n > 0}
-        graph = nx.DiGraph([(p, i) for i in left for p in parent_of[i] if p in left])
+        left = waiting > 0
+        owner = np.repeat(np.arange(num), np.diff(start))
+        kept = left[owner] & left[parents]
+        graph = nx.DiGraph(zip(parents[kept].tolist(), owner[kept].tolist(), strict=True))
         cycle = [labels[parent] for parent, _ in nx.find_cycle(graph)]
         shown = " -> ".join([*cycle[:10], *(["..."] if len(cycle) > 10 else []), cycle[0]])
         raise CycleError(f"{where}: {len(cycle)} labels form a cycle: {shown}. Remove one of these parents.")
     return depth
 
 
-def _ancestor_table(parent_lists: Sequence[Sequence[int]]) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
-    rows: list[NDArray[np.int32]] = []
-    empty = np.empty(0, np.int32)
-    for parents in parent_lists:
-        if not parents:
-            rows.append(empty)
-        elif len(parents) == 1:
-            rows.append(np.append(rows[parents[0]], np.int32(parents[0])))
-        else:
-            own = np.array(parents, np.int32)
-            rows.append(np.unique(np.concatenate([own, *(rows[p] for p in parents)])))
-    start = np.zeros(len(rows) + 1, np.int64)
-    np.cumsum([len(row) for row in rows], out=start[1:])
-    return start, np.concatenate(rows) if rows else empty
+def _ancestor_table(
+    start: NDArray[np.int64], parents: NDArray[np.int32], depths: NDArray[np.int32]
+) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
+    """Ancestors of every label, ascending, level by level: a label's are its parents' and the parents themselves."""
+    num = len(depths)
+    sizes = np.zeros(num, np.int64)
+    out_start = np.zeros(num + 1, np.int64)
+    levels = np.searchsorted(depths, np.arange(1, depths.max(initial=0) + 2))
+    index = np.empty(num, np.int32)  # grows by doubling
+    first = int(levels[0]) if len(levels) else 0
+    for last in levels[1:].tolist():
+        own = parents[start[first] : start[last]]
+        count = np.diff(start[first : last + 1])
+        owner = np.repeat(np.arange(last - first), count)
+        # one entry a (label, parent): the parent's ancestors, then the parent, which comes after all of them
+        lengths = sizes[own]
+        total = np.concatenate([[0], np.cumsum(lengths + 1)])
+        entries = np.empty(int(total[-1]), np.int32)
+        entries[total[1:] - 1] = own
+        is_parent = np.zeros(len(entries), np.bool_)
+        is_parent[total[1:] - 1] = True
+        entries[~is_parent] = index[ragged.ranges(out_start[own], lengths)]
+        who = np.repeat(owner, lengths + 1)
+        if (count > 1).any():
+            key = ragged.unique(who * np.int64(num) + entries)
+            who, entries = key // num, (key % num).astype(np.int32)
+        sizes[first:last] = np.bincount(who, minlength=last - first)
+        np.cumsum(sizes[first:last], out=out_start[first + 1 : last + 1])
+        out_start[first + 1 : last + 1] += out_start[first]
+        if out_start[last] > len(index):
+            index = np.concatenate([index, np.empty(max(len(index), int(out_start[last])), np.int32)])
+        index[out_start[first] : out_start[last]] = entries
+        first = last
+    return out_start, index[: out_start[-1]].copy()

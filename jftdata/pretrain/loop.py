@@ -23,9 +23,11 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from jftdata import backbone, storage
+from jftdata.catalog import label_arrays
 from jftdata.checkpoint import FORMAT, LABELS, METRICS, WEIGHTS, Checkpoint
 from jftdata.errors import BadArgument, Interrupted, NonFinite
 from jftdata.hierarchy import Hierarchy
+from jftdata.hierarchy.targets import fill_in
 from jftdata.pixels import PLACE
 from jftdata.pretrain import state
 from jftdata.pretrain.config import PretrainConfig
@@ -86,7 +88,7 @@ def _train(
 ) -> int:
     tree = subset.catalog.hierarchy
     table = subset.catalog.rows(subset.images, columns=["image", *PLACE, "labels"])
-    start, index = tree.fill_in(table["labels"].to_list())
+    start, index = fill_in(tree, *label_arrays(table["labels"]))
     net = backbone.build(config.architecture, num_outputs=tree.num_labels, seed=config.seed)
     if config.prior_bias:
         counts = np.bincount(index, minlength=tree.num_labels)
