@@ -19,8 +19,10 @@ from jftdata.errors import ImageRejected
 EXTENSIONS = {".jpg": "jpeg", ".jpeg": "jpeg", ".png": "png", ".webp": "webp", ".gif": "gif", ".bmp": "bmp",
               ".tif": "tiff", ".tiff": "tiff", ".ppm": "ppm", ".pgm": "ppm"}  # fmt: skip
 """File endings that count as images, and the format each stands for."""
-REASONS = ("empty", "too_many_bytes", "too_many_pixels", "extreme_aspect", "not_an_image", "damaged", "missing")
-"""Every reason an image can be rejected for."""
+REASONS = ("empty", "too_many_bytes", "too_many_pixels", "extreme_aspect", "not_an_image", "damaged", "missing",
+           "unsafe", "crash")  # fmt: skip
+"""Every reason an image can be rejected for; `unsafe` is a name that leaves its folder or a link inside an archive,
+`crash` an image that ends the process that decodes it. The last three come from ingest, not from `decode`."""
 
 _PILLOW = ("PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "JPEG")
 _ORIENTATION = 0x0112

@@ -31,7 +31,7 @@ class Sidecar:
     """What an artefact says of itself."""
 
     format: str
-    """Kind and version of the layout, for example `jftdata.catalog/1`."""
+    """Kind and version of the layout, for example `jftdata.catalog/2`."""
     made_by: str
     """Library and version that wrote it."""
     made_with: dict[str, Any]

@@ -4,7 +4,8 @@ import numpy as np
 import polars as pl
 import pytest
 
-from jftdata.catalog import SCHEMA, Catalog, label_rows
+from jftdata import storage
+from jftdata.catalog import FORMAT, SCHEMA, Catalog, label_rows
 from jftdata.errors import BadInput, ImageRejected, MissingInput, UnknownName
 from jftdata.hierarchy import Hierarchy
 from jftdata.sources import from_folder
@@ -128,3 +129,37 @@ def test_ids_are_unique_and_fit_their_hash(photo_catalog):
     assert frame["image"].is_unique().all()
     assert all(int.from_bytes(sha[:8], "big") >> 1 == image for image, sha in frame.iter_rows())
     assert frame.schema["image"] == pl.Int64
+
+
+@pytest.fixture
+def labels_only(tmp_path):
+    """A catalog of two rows without pixels."""
+    with storage.building(tmp_path / "c", format=FORMAT, made_with={}, inputs={}) as build:
+        Hierarchy.load("toy").save(build.folder / "hierarchy.tsv")
+        (build.folder / "images").mkdir()
+        schema = {name: SCHEMA[name] for name in ("image", "labels", "split")}
+        rows = pl.DataFrame({"image": [3, 5], "labels": [[1], []], "split": ["train", "train"]}, schema=schema)
+        rows.write_parquet(build.folder / "images" / "00000.parquet")
+        build.facts.update(num_images=2, splits={"train": 2}, has_pixels=False)
+    return Catalog.open(tmp_path / "c")
+
+
+def test_a_catalog_without_pixels_answers_about_labels(labels_only, toy):
+    assert toy.has_pixels
+    assert not labels_only.has_pixels
+    assert labels_only.images(split="train").tolist() == [3, 5]
+    assert labels_only.rows(np.array([5, 3]), columns=["image", "labels"]).rows() == [(5, []), (3, [1])]
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda catalog: catalog.read("x.jpg", 0, 1),
+        lambda catalog: catalog.sample(label="cat", count=1, seed=0),
+        lambda catalog: catalog.rows(np.array([3])),
+    ],
+    ids=["read", "sample", "rows"],
+)
+def test_a_catalog_without_pixels_says_so_when_asked_for_them(labels_only, ask):
+    with pytest.raises(BadInput, match="has labels but no pixels"):
+        ask(labels_only)

@@ -51,5 +51,5 @@ def test_one_flipped_bit_in_the_weights_is_found_by_verify(folder):
 def test_what_is_no_checkpoint_is_refused(tmp_path, photo_catalog):
     with pytest.raises(MissingInput):
         Checkpoint.open(tmp_path / "nowhere")
-    with pytest.raises(BadInput, match=r"is a jftdata\.catalog/1, expected a jftdata\.checkpoint"):
+    with pytest.raises(BadInput, match=r"is a jftdata\.catalog/2, expected a jftdata\.checkpoint"):
         Checkpoint.open(photo_catalog.path)

@@ -38,6 +38,7 @@ def from_folder(
     hierarchy: Hierarchy | None = None,
     layout: Literal["auto", "label", "split/label", "none"] = "auto",
     pack: bool = False,
+    shorter_side: int | None = None,
     max_rejected: float = 0.01,
     workers: int | None = None,
 ) -> Catalog:
@@ -50,6 +51,8 @@ def from_folder(
         layout: what the folder levels mean; `auto` is `split/label` when every top folder is called train, val, test or
             alike, else `label`; with `none` no label is given.
         pack: copy the bytes, untouched, into tar shards inside the catalog instead of pointing at the files.
+        shorter_side: when packing, store larger images as JPEGs of quality 95 with this shorter side, in pixels; the
+            image id is then that of the stored bytes.
         max_rejected: largest share of images that may be rejected, 0..1.
         workers: processes; None is one a core.
 
@@ -87,7 +90,7 @@ def from_folder(
         chunks,
         out=out,
         hierarchy=hierarchy,
-        made_with={"source": "folder", "layout": layout, "pack": pack},
+        made_with={"source": "folder", "layout": layout, "pack": pack, "shorter_side": shorter_side},
         inputs={"listing": listing.hexdigest()},
         labels={label for name in names for label in _place(name, layout)[1]},
         max_rejected=max_rejected,
