@@ -2,5 +2,6 @@
 
 from jftdata.sources.folder import from_folder
 from jftdata.sources.hub import from_hub
+from jftdata.sources.table import from_table
 
-__all__ = ["from_folder", "from_hub"]
+__all__ = ["from_folder", "from_hub", "from_table"]
