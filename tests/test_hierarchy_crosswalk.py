@@ -281,7 +281,7 @@ def test_coco_names_find_most_of_the_labels_that_yolo9000_gives_them(shared_data
 
 @pytest.mark.shared
 def test_names_of_the_imagenet_detection_labels_find_their_synsets_in_another_tree(shared_data, trees):
-    """Measured: 191 of 200 first, all among the candidates; homonyms (`mouse`, `bow`) come in the order of their ids, so the first may be the other."""
+    """Measured: 191 of 200 first, all among the candidates; homonyms come in the order of their ids."""
     yolo, tencent, lines = trees
     wnids = [lines[int(i)] for i in (shared_data / "hierarchies" / "raw" / "inet9k.map").read_text().split()]
     name_of = {wnid: yolo.names[yolo.index(wnid)] for wnid in wnids}
