@@ -174,8 +174,8 @@ def label_rows(
         UnknownName: no such split.
     """
     for path, group in row_groups(catalog, split=split):
-        for batch in read_row_group(path, group, columns=("image", "labels"), split=split):
-            yield batch.column("image").to_numpy(), *_arrays(batch.column("labels"))
+        rows = read_row_group(path, group, columns=("image", "labels"), split=split)
+        yield rows.column("image").to_numpy(), *label_arrays(rows.column("labels"))
 
 
 def row_groups(catalog: Catalog, *, split: str | None = None) -> list[tuple[Path, int]]:
@@ -191,23 +191,24 @@ def row_groups(catalog: Catalog, *, split: str | None = None) -> list[tuple[Path
     return [(path, group) for path in catalog.files for group in range(pq.read_metadata(path).num_row_groups)]
 
 
-def read_row_group(path: Path, group: int, *, columns: Sequence[str], split: str | None) -> "Iterator[pa.RecordBatch]":
-    """Some columns of the rows of a row group, at most about a million at a time."""
+def read_row_group(path: Path, group: int, *, columns: Sequence[str], split: str | None) -> "pa.Table":
+    """Some columns of the rows of a row group; the library writes at most 2**20 rows in one."""
     import pyarrow.compute as pc
     import pyarrow.parquet as pq
 
     wanted = [*columns, *(["split"] if split is not None else [])]
     with pq.ParquetFile(path) as file:
-        for batch in file.iter_batches(batch_size=1 << 20, row_groups=[group], columns=wanted, use_threads=False):
-            yield batch if split is None else batch.filter(pc.equal(batch.column("split"), split))
+        rows = file.read_row_group(group, columns=wanted, use_threads=False)
+    return rows if split is None else rows.filter(pc.equal(rows.column("split"), split))
 
 
-def label_arrays(column: pl.Series) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
-    """A column of label lists as (start, index), the layout of `jftdata.hierarchy.ragged`."""
-    return _arrays(column.rechunk().to_arrow())
+def label_arrays(column: Any) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
+    """A polars or Arrow column of label lists as (start, index), the layout of `jftdata.hierarchy.ragged`.
 
-
-def _arrays(column: Any) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
-    offsets = column.offsets.to_numpy().astype(np.int64, copy=False)
-    values = column.values.slice(offsets[0], offsets[-1] - offsets[0])
+    >>> label_arrays(pl.Series([[3, 5], [], [1]]))
+    (array([0, 2, 2, 3]), array([3, 5, 1], dtype=int32))
+    """
+    lists = column.to_arrow() if isinstance(column, pl.Series) else column.combine_chunks()
+    offsets = lists.offsets.to_numpy().astype(np.int64, copy=False)
+    values = lists.values.slice(offsets[0], offsets[-1] - offsets[0])
     return offsets - offsets[0], values.to_numpy().astype(np.int32, copy=False)

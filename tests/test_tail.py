@@ -1,3 +1,5 @@
+import itertools
+import shutil
 from collections import Counter
 
 import networkx as nx
@@ -9,10 +11,12 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from jftdata import tail
-from jftdata.errors import UnknownName
-from jftdata.hierarchy import Hierarchy
+from jftdata.catalog import Catalog
+from jftdata.errors import BadArgument, BadInput, UnknownName
+from jftdata.hierarchy import Hierarchy, ragged
 from jftdata.images import encode_jpeg
 from jftdata.sources.ingest import Record, ingest
+from jftdata.world.jft_table import jft300m
 from tests.strategies import dags, picture
 from tests.test_sources_ingest import Listed
 
@@ -28,23 +32,13 @@ def brute_force(graph, lists):
     return given_to, filled
 
 
-def arrays(tree, lists):
-    """CSR arrays as `label_rows` yields them."""
-    rows = [sorted({tree.index(x) for x in labels}) for labels in lists]
-    start = np.concatenate([[0], np.cumsum([len(r) for r in rows])]).astype(np.int64)
-    return start, np.array([x for r in rows for x in r], np.int32)
-
-
 def counted(tree, batches):
-    """Run the counting loop over batches of label lists, as `label_counts` does."""
-    given_to, filled = np.zeros((2, tree.num_labels), np.int64)
-    stamp = np.full(tree.num_labels, -1, np.int64)
-    seen = 0
+    """Run the counting loop over batches of label lists, as `count` does."""
+    counter = tail._Counter(tree)
     for lists in batches:
-        start, index = arrays(tree, lists)
-        tail._count(start, index, tree.ancestor_start, tree.ancestor_index, given_to, filled, stamp, seen)
-        seen += len(lists)
-    return dict(zip(tree.labels, given_to.tolist(), strict=True)), dict(zip(tree.labels, filled.tolist(), strict=True))
+        counter.add(*ragged.of_lists([sorted({tree.index(x) for x in labels}) for labels in lists]))
+    columns = (counter.given.tolist(), counter.filled().tolist())
+    return tuple(dict(zip(tree.labels, column, strict=True)) for column in columns)
 
 
 @st.composite
@@ -140,6 +134,48 @@ def test_a_split_is_counted_alone(tmp_path):
         tail.label_counts(catalog, split="vla")
 
 
+@pytest.mark.parametrize("workers", [1, 2, 5])
+def test_counts_do_not_depend_on_threads_or_row_groups(tmp_path, workers):
+    table = jft300m(30_000, out=tmp_path / "c")
+    whole = tail.count(table, workers=workers)
+    small = tmp_path / "small"
+    shutil.copytree(tmp_path / "c", small)
+    rows = pl.read_parquet(table.files[0]).sample(fraction=1.0, shuffle=True, seed=3)
+    rows.write_parquet(small / "images" / "00000.parquet", row_group_size=997)
+    other = tail.count(Catalog.open(small), workers=workers)
+    assert other.labels.equals(whole.labels)
+    assert other.an_image.equals(whole.an_image)
+
+
+def test_some_images_are_counted_alone(tmp_path):
+    tree = Hierarchy.load("toy")
+    catalog = catalog_of(tmp_path / "c", tree, [["cat"], ["dog"], ["cat", "bus"], []])
+    rows = catalog.scan().select("image", "source").collect()
+    chosen = rows.filter(pl.col("source").is_in(["0", "3"]))["image"].to_numpy()
+    found = tail.count(catalog, images=chosen)
+    assert dict(found.labels.filter(pl.col("num_images") > 0).select("label", "num_images").iter_rows()) == {
+        "animal": 1, "pet": 1, "cat": 1
+    }  # fmt: skip
+    assert found.num_unlabelled == 1
+    assert found.an_image.rows() == [(0, 1), (1, 1)]
+    assert tail.count(catalog).an_image.rows() == [(0, 1), (1, 2), (2, 1)]
+
+
+@settings(max_examples=15)
+@given(labelled().filter(lambda case: case[1]), st.integers(1, 3))
+def test_pairs_of_labels_are_those_of_a_brute_force_count(tmp_path_factory, case, least):
+    graph, lists = case[0], case[1][: len(IMAGES)]
+    tree = Hierarchy.from_networkx(graph)
+    pairs = tail.co_occurrence(catalog_of(tmp_path_factory.mktemp("tail") / "c", tree, lists), min_images=least)
+    given_to, _ = brute_force(graph, lists)
+    expected = Counter(
+        pair for labels in lists for pair in itertools.combinations(sorted(set(labels), key=tree.index), 2)
+    )
+    assert {(a, b): n for a, b, n, _ in pairs.iter_rows()} == {k: n for k, n in expected.items() if n >= least}
+    for a, b, n, pmi in pairs.iter_rows():
+        assert 2**pmi == pytest.approx(n * len(lists) / (given_to[a] * given_to[b]))
+
+
 # ---- the summary -----------------------------------------------------------------------------------------------------
 
 
@@ -204,6 +240,72 @@ def test_compare_counts_what_was_lost(pairs):
     kept = {label: now / was for label, (was, now) in zip(labels, pairs, strict=True) if was}
     least = min(kept.values(), default=1)
     assert change["most_reduced"] == (min(k for k, v in kept.items() if v == least) if least < 1 else None)
+
+
+def test_compare_by_subtree_names_the_most_reduced_first():
+    tree = Hierarchy.from_edges(
+        [("animal", "cat"), ("animal", "dog"), ("vehicle", "bus"), ("top", "vehicle"), ("top", "animal")]
+    )
+    before, after = (counts_of(tree, n) for n in ({"cat": 9, "dog": 30, "bus": 10}, {"cat": 9, "dog": 30, "bus": 1}))
+    change = tail.compare(before, after, hierarchy=tree)
+    assert [row["label"] for row in change["subtrees"]] == ["vehicle", "animal"]
+    assert change["subtrees"][0] == {"label": "vehicle", "was": 10, "now": 1}
+    with pytest.raises(BadInput, match="Use one hierarchy"):
+        tail.compare(before, after.head(2))
+    with pytest.raises(BadInput, match="only 0 of 6 labels"):
+        tail.compare(before, after.with_columns(label=pl.col("label") + "x"))
+
+
+def counts_of(tree, given_to):
+    counter = tail._Counter(tree)
+    counter.add(*ragged.of_lists([[tree.index(label)] for label, n in given_to.items() for _ in range(n)]))
+    return pl.DataFrame({
+        "label": tree.labels, "name": tree.names, "depth": tree.depths, "num_given": counter.given,
+        "num_images": counter.filled(),
+    })  # fmt: skip
+
+
+def test_subtrees_and_depths_count_their_labels():
+    tree = Hierarchy.load("toy")
+    counts = counts_of(tree, {"cat": 25, "dog": 3, "bus": 1})
+    subtrees = tail.by_subtree(counts, tree, depth=0)
+    assert subtrees.select("label", "num_images", "num_labels", "num_used", "num_below_20").rows() == [
+        ("animal", 28, 7, 4, 4), ("vehicle", 1, 4, 2, 4), ("toy", 0, 2, 0, 2)
+    ]  # fmt: skip
+    assert tail.by_depth(counts)["num_labels"].to_list() == [3, 4, 4, 1]
+    assert set(tail.unused(counts)["label"]) == set(tree.labels) - {"cat", "dog", "bus", "animal", "pet", "vehicle"}
+    with pytest.raises(BadInput, match="not of the hierarchy 'toy'"):
+        tail.by_subtree(counts.reverse(), tree)
+
+
+def test_fits_find_the_planted_curve():
+    rank = np.arange(1, 2001)
+    power = tail.fit(frame(np.rint(1e7 * rank**-1.2).astype(np.int64)))
+    zipf, normal = power.iter_rows(named=True)
+    assert zipf["exponent"] == pytest.approx(1.2, abs=0.01)
+    assert zipf["scale"] == pytest.approx(1e7, rel=0.05)
+    assert zipf["r2"] > 0.999 > normal["r2"]
+    assert zipf["ks"] < 0.01 < normal["ks"]
+    drawn = np.exp(np.random.default_rng(0).normal(6, 1.5, 4000)).astype(np.int64)
+    used = drawn[drawn > 0]
+    zipf, normal = tail.fit(frame(drawn)).iter_rows(named=True)
+    assert (normal["mu"], normal["sigma"]) == (pytest.approx(6, abs=0.1), pytest.approx(1.5, abs=0.1))
+    assert normal["r2"] > 0.99 > zipf["r2"]
+    assert normal["ks"] == pytest.approx(
+        stats.kstest(np.log(used), "norm", (normal["mu"], normal["sigma"])).statistic, abs=0.01
+    )
+
+
+def test_a_fit_of_equal_or_too_few_counts():
+    zipf, normal = tail.fit(frame([7, 7, 7, 0])).iter_rows(named=True)
+    assert (zipf["exponent"], normal["sigma"]) == (pytest.approx(0, abs=1e-9), 0)
+    with pytest.raises(BadInput, match=r"three used labels\. Got 2"):
+        tail.fit(frame([1, 2, 0]))
+
+
+def test_pairs_on_less_than_one_image_are_refused(tmp_path):
+    with pytest.raises(BadArgument, match=r"at least 1\. Got 0"):
+        tail.co_occurrence(catalog_of(tmp_path / "c", Hierarchy.load("toy"), [["cat"]]), min_images=0)
 
 
 def test_the_sentence_holds_the_numbers():
