@@ -13,7 +13,7 @@ from typing import Any, Literal, get_args
 
 from jftdata import storage
 from jftdata.errors import BadInput, MissingInput, one_of
-from jftdata.hierarchy.core import COLUMNS, Hierarchy
+from jftdata.hierarchy.core import COLUMNS, Hierarchy, shipped
 
 Format = Literal["tsv", "edges", "open-images", "tencent", "wordtree", "wordnet-is-a", "graphml", "labels"]
 """`tsv` is our own; `labels` is one label a line without edges and is never guessed."""
@@ -391,4 +391,5 @@ def _text(path: Path) -> str:
 
 
 def _is_shipped_name(path: Path | str) -> bool:
-    return not Path(path).suffix and len(Path(path).parts) == 1 and not Path(path).exists()
+    bare = not Path(path).suffix and len(Path(path).parts) == 1
+    return bare and (str(path) in shipped() or not Path(path).exists())
