@@ -88,6 +88,11 @@ def test_several_candidates_come_by_confidence_then_label():
     ]
 
 
+def test_candidates_of_equal_confidence_come_by_label_whatever_name_they_share():
+    a, b = named({"n": "sofa"}, {"n": ["couch"]}), named({"z": "divan", "c": "couch"}, {"z": ["sofa"]})
+    assert rows(match(a, b), "n") == [("c", "alias", 0.8), ("z", "alias", 0.8)]
+
+
 def best_way(form, other):
     levels = [max(form[key], other[key]) for key in form.keys() & other.keys()]
     return min(levels) if levels else None

@@ -101,6 +101,13 @@ def test_diamonds_on_diamonds_do_not_multiply(tmp_path):
     assert (len(found.rows), len(found.links)) == (151, 50)
 
 
+def test_a_label_is_shown_under_its_deepest_parent(tmp_path):
+    tree = Hierarchy.from_edges([("top", "a"), ("a", "deep"), ("top", "z"), ("z", "x"), ("deep", "x"), ("top", "x")])
+    found = page(tree, tmp_path)
+    assert (tree.index("deep"), tree.index("x")) in found.rows
+    assert {tree.labels[p] for p, i in found.links if tree.labels[i] == "x"} == {"top", "z"}
+
+
 def test_labels_and_names_and_titles_are_escaped(tmp_path):
     tree = Hierarchy.from_edges([("a", HOSTILE), (HOSTILE, "b")], names={"b": HOSTILE})
     found = page(tree, tmp_path, title=HOSTILE)

@@ -201,11 +201,10 @@ def read_rows(path: Path | str, *, format: Format | None = None, names: Path | s
     if not known & found.keys():
         raise BadInput(f"{names} names none of the labels of {path}. Give the names of this hierarchy.")
     listed = list(found) if rows.format == "edges" else []  # its names file lists labels without an edge too
-    known.update(listed)
     united = dict(rows.names)
     aliases = dict(rows.aliases)
     for label, text in found.items():
-        if label in known and text:
+        if text:
             united[label], aliases[label] = _synonyms(text) if format == "wordnet-is-a" else (text, [])
     return Rows(rows.format, rows.edges, [*rows.labels, *listed], united, aliases)
 
