@@ -18,11 +18,13 @@ _NOUNS = {
 }
 _MODULES = (
     "dedup",
+    "diff",
     "embed",
     "errors",
     "noise",
     "pretrain",
     "recipes",
+    "sheet",
     "sources",
     "study",
     "subset",
@@ -36,11 +38,13 @@ __all__ = [*_NOUNS, *_MODULES]
 if TYPE_CHECKING:
     from jftdata import (
         dedup,
+        diff,
         embed,
         errors,
         noise,
         pretrain,
         recipes,
+        sheet,
         sources,
         study,
         subset,

@@ -13,7 +13,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 LAYERS = (
     {"errors", "hashing", "progress", "storage"},
     {"hierarchy", "images", "catalog", "embeddings", "checkpoint", "results", "subset", "pixels"},
-    {"sources", "world", "tail", "plots", "neighbors", "dedup", "noise", "backbone", "embed"},
+    {"sources", "world", "tail", "plots", "neighbors", "dedup", "diff", "sheet", "noise", "backbone", "embed"},
     {"recipes", "pretrain", "transfer"},
     {"study"},
     {"cli", "__main__"},

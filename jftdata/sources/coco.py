@@ -3,7 +3,7 @@
 An image has the label of every annotation on it, boxes of crowds too, so an image with nothing but a crowd of people is
 still given `person`; one without annotations is unlabelled. A JSON that contradicts itself is refused as a whole; an
 image whose file is gone is rejected as `missing`, one whose name leaves the folder as `unsafe`.
-Cost: the JSON is read into memory, five times its size; all of COCO 2017 takes about 20 s.
+Cost: the JSON is read into memory, five times its size, at 30 MB a second.
 """
 
 import json

@@ -1,0 +1,157 @@
+"""A contact sheet of a catalog: a row a label, with some of its images beside its name and count, as one PNG.
+
+Cost: one image read and decoded a cell.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import polars as pl
+from PIL import Image, ImageDraw, ImageFont
+
+from jftdata import storage, tail
+from jftdata.catalog import Catalog
+from jftdata.errors import BadArgument, BadInput
+from jftdata.images import decode
+
+BANDS = ("head", "medium", "tail")
+"""More than 100 images, 20 to 100, fewer than 20: the cuts of Sun et al. 2017, section 3."""
+_GAP = 6
+_GREY, _PALE = (110, 110, 110), (243, 243, 243)
+
+
+def contact_sheet(
+    catalog: Catalog,
+    *,
+    out: Path | str,
+    seed: int,
+    labels: Sequence[str] | Literal["spread", "frequent"] = "spread",
+    num_labels: int = 12,
+    num_images: int = 8,
+    size: int = 112,
+) -> Path:
+    """Draw a contact sheet.
+
+    Args:
+        catalog: where labels and images come from.
+        out: a .png to write.
+        seed: which images of a label are drawn, in [0, 2**63).
+        labels: labels to show, in this order; `frequent` takes those with most images, `spread` as many of the head as of
+            the middle and the tail, within each evenly by rank.
+        num_labels: how many to take for `spread` and `frequent`.
+        num_images: how many images a label.
+        size: pixels a side of each.
+
+    Returns:
+        The path. Counts and images of a label are of those below it too.
+
+    Raises:
+        BadArgument: another ending, or a number out of range.
+        UnknownName: a label that is not in the hierarchy.
+        BadInput: no image has a label; a catalog without pixels.
+        ImageRejected: the file of an image is gone.
+    """
+    out = Path(out)
+    if out.suffix != ".png":
+        raise BadArgument(f"`out` must end in .png. Got {out}.")
+    for name, value, least in (("num_labels", num_labels, 1), ("num_images", num_images, 1), ("size", size, 16)):
+        if value < least:
+            raise BadArgument(f"`{name}` must be at least {least}. Got {value}.")
+    counts = tail.label_counts(catalog)
+    if isinstance(labels, str):
+        chosen = _choose(counts, labels, num_labels)
+    else:
+        chosen = list(labels)
+    if not chosen:
+        raise BadInput(f"no image of {catalog.path} has a label, so there is nothing to show. Give labelled images.")
+    numbers = dict(counts.select("label", "num_images").iter_rows())
+    rows = []
+    for label in chosen:
+        name = catalog.hierarchy.names[catalog.hierarchy.index(label)]
+        rows.append((name, numbers[label], _cells(catalog, label, num_images, size, seed)))
+    num_used = int((counts["num_images"] > 0).sum())
+    title = f"{catalog.path.name}: {len(catalog):,} images, {len(chosen):,} of {num_used:,} labels in use"
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with storage.atomic_path(out) as temp:
+        _draw(rows, title, num_images, size).save(temp, "PNG")
+    return out
+
+
+def _choose(counts: pl.DataFrame, how: str, num_labels: int) -> list[str]:
+    """Labels given at least once: the most frequent, or as many of the head as of the middle and the tail."""
+    if how not in ("spread", "frequent"):
+        raise BadArgument(f"`labels` must be spread, frequent or a list of labels. Got {how!r}.")
+    used = counts.filter(pl.col("num_given") > 0).sort(["num_images", "label"], descending=[True, False])
+    if how == "frequent" or len(used) <= num_labels:
+        return used["label"].head(num_labels).to_list()
+    bands = [used.filter(pl.col("num_images").map_elements(_band, pl.String) == band)["label"] for band in BANDS]
+    shares = [0] * len(bands)
+    while sum(shares) < num_labels:  # one to each band in turn, as long as it has labels left
+        for i, band in enumerate(bands):
+            shares[i] += shares[i] < len(band) and sum(shares) < num_labels
+    chosen: list[str] = []
+    for band, share in zip(bands, shares, strict=True):
+        chosen += band.gather(np.linspace(0, len(band) - 1, share).round().astype(np.uint32)).to_list() if share else []
+    return chosen
+
+
+def _band(num_images: int) -> str:
+    return "head" if num_images > 100 else "medium" if num_images >= 20 else "tail"
+
+
+def _cells(catalog: Catalog, label: str, num_images: int, size: int, seed: int) -> list[Image.Image]:
+    """Images of a label, each whole within a square of `size` pixels."""
+    cells = []
+    for row in catalog.sample(label=label, count=num_images, seed=seed).iter_rows(named=True):
+        pixels, _ = decode(catalog.read(row["shard"], row["offset"], row["length"]))
+        image = Image.fromarray(pixels)
+        scale = size / max(image.size)
+        width, height = (max(1, round(side * scale)) for side in image.size)
+        cells.append(image.resize((width, height), Image.Resampling.LANCZOS))
+    return cells
+
+
+def _draw(rows: Sequence[tuple[str, int, list[Image.Image]]], title: str, num_images: int, size: int) -> Image.Image:
+    """Names and counts on the left, images on the right."""
+    tall, low = max(13, size // 6), max(11, size // 8)
+    large, small = ImageFont.load_default(tall), ImageFont.load_default(low)
+    text, step, head = max(150, 2 * size), size + _GAP, 2 * tall
+    sheet = Image.new("RGB", (text + num_images * step + _GAP, head + len(rows) * step + _GAP), "white")
+    pen = ImageDraw.Draw(sheet)
+    pen.text(
+        (2 * _GAP, tall / 2), _wrap(title, pen, large, sheet.width - 4 * _GAP, lines=1)[0], fill="black", font=large
+    )
+    for i, (name, count, cells) in enumerate(rows):
+        top = head + i * step + _GAP
+        lines = _wrap(name, pen, large, text - 3 * _GAP, lines=2)
+        told = f"{count:,} image{'' if count == 1 else 's'}, {_band(count)}"
+        above = top + (size - (len(lines) * 1.2 * tall + 1.2 * low)) / 2
+        for line in lines:
+            pen.text((2 * _GAP, above), line, fill="black", font=large)
+            above += 1.2 * tall
+        pen.text((2 * _GAP, above), told, fill=_GREY, font=small)
+        for j, cell in enumerate(cells):
+            left = text + j * step
+            pen.rectangle((left, top, left + size - 1, top + size - 1), fill=_PALE)
+            sheet.paste(cell, (left + (size - cell.width) // 2, top + (size - cell.height) // 2))
+    return sheet
+
+
+def _wrap(name: str, pen: ImageDraw.ImageDraw, font: Any, width: float, *, lines: int) -> list[str]:
+    """So many lines at most, cut with an ellipsis."""
+    found = [""]
+    for word in name.split():
+        longer = f"{found[-1]} {word}".strip()
+        if found[-1] and pen.textlength(longer, font=font) > width:
+            found.append(word)
+        else:
+            found[-1] = longer
+    kept = found[:lines]
+    for i, line in enumerate(kept):
+        cut = len(found) > lines and i == lines - 1
+        while pen.textlength(line + ("…" if cut else ""), font=font) > width and len(line) > 1:
+            line, cut = line[:-1], True
+        kept[i] = line + ("…" if cut else "")
+    return kept
