@@ -196,15 +196,112 @@ def test_other_arguments_and_changed_data_are_refused(tmp_path):
 
 
 def test_what_is_not_there_or_not_parquet_is_an_error(tmp_path):
-    with pytest.raises(MissingInput, match="no Parquet file"):
+    with pytest.raises(MissingInput, match="no Parquet or Arrow file"):
         run(tmp_path / "nowhere.parquet", tmp_path / "c")
-    with pytest.raises(MissingInput, match="no Parquet file"):
+    with pytest.raises(MissingInput, match="no Parquet or Arrow file"):
         run(str(tmp_path / "*.parquet"), tmp_path / "c")
     (tmp_path / "text.parquet").write_text(json.dumps({"a": 1}))
     with pytest.raises(Damaged, match=r"text\.parquet is not a readable Parquet file"):
         run(tmp_path / "text.parquet", tmp_path / "c")
     with pytest.raises(BadInput, match="Got int"):
         run(3, tmp_path / "c")
+
+
+BOXES = [["cat", "dog", "cat"], [], ["dog"], None, ["cow"], ["cat", None]]
+EXPECTED = [["cat", "dog"], [], ["dog"], [], ["cow"], ["cat"]]
+
+
+def box_columns(kind):
+    """The same boxes as a list of structs, as a struct of lists, and one level deeper."""
+    if kind == "list of structs":
+        return [
+            None if b is None else [{"bbox": [0.0, 1.0], "category": c} for c in b] for b in BOXES
+        ], "objects.category"
+    lists = [None if b is None else {"bbox": [0.0], "category": b} for b in BOXES]
+    if kind == "struct of lists":
+        return lists, "objects.category"
+    return [{"seen": x} for x in lists], "objects.seen.category"
+
+
+@pytest.mark.parametrize("kind", ["list of structs", "struct of lists", "deeper"])
+def test_labels_inside_boxes_are_each_given_once(tmp_path, kind):
+    boxes, label = box_columns(kind)
+    path = write(tmp_path / "d.parquet", list("abcabc"), objects=boxes)
+    assert labels_of(run(path, tmp_path / "c", label=label)) == EXPECTED
+
+
+@pytest.mark.parametrize("kind", ["list of structs", "struct of lists"])
+@pytest.mark.parametrize("form", ["parquet", "arrow", "in memory"])
+def test_integers_inside_boxes_become_their_class_names(tmp_path, kind, form):
+    datasets = pytest.importorskip("datasets")
+    names = ["cat", "cow", "dog"]
+    one = datasets.ClassLabel(names=names)
+    objects = datasets.List({"category": one}) if kind == "list of structs" else {"category": datasets.List(one)}
+    features = datasets.Features({"image": datasets.Image(), "objects": objects})
+    given = [[names.index(c) for c in b or () if c is not None] for b in BOXES]
+    boxes = (
+        [[{"category": c} for c in b] for b in given] if kind == "list of structs" else [{"category": b} for b in given]
+    )
+    rows = {"image": [{"bytes": data, "path": None} for data in IMAGES], "objects": boxes}
+    data = datasets.Dataset.from_dict(rows, features=features)
+    if form == "parquet":
+        data.to_parquet(tmp_path / "d.parquet")
+    if form == "arrow":
+        data.save_to_disk(tmp_path / "d")
+    where = {"parquet": tmp_path / "d.parquet", "arrow": tmp_path / "d", "in memory": data}[form]
+    assert labels_of(run(where, tmp_path / "c", label="objects.category")) == EXPECTED
+
+
+def test_a_column_whose_name_has_a_dot_is_a_column(tmp_path):
+    path = write(tmp_path / "d.parquet", list("abcabc"), **{"objects.category": list("xyzxyz")})
+    assert labels_of(run(path, tmp_path / "c", label="objects.category")) == [[x] for x in "xyzxyz"]
+
+
+@pytest.mark.parametrize(
+    ("label", "message"),
+    [
+        ("objects", r"'objects' has fields \(bbox, category\)\. Name one: objects\.bbox"),
+        ("objects.categori", r"'objects' has no field 'categori'\. Did you mean 'category'"),
+        ("objects.category.x", r"'objects\.category' has no field 'x'"),
+        ("label.x", r"'label' has no field 'x'"),
+    ],
+)
+def test_a_path_that_leads_nowhere_is_an_error(tmp_path, label, message):
+    path = write(tmp_path / "d.parquet", list("abcabc"), objects=box_columns("list of structs")[0])
+    with pytest.raises(BadInput, match=message):
+        run(path, tmp_path / "c", label=label)
+
+
+@pytest.mark.parametrize("form", ["stream", "file"])
+def test_arrow_files_make_the_rows_of_their_parquet(tmp_path, monkeypatch, form):
+    monkeypatch.setattr("jftdata.sources.hub.CHUNK_IMAGES", 3)
+    parquet = write(tmp_path / "d.parquet", list("abcabc"), split=["train"] * 4 + ["val"] * 2)
+    table = pq.read_table(parquet)
+    new = pa.ipc.new_stream if form == "stream" else pa.ipc.new_file
+    with new(tmp_path / "d.arrow", table.schema) as writer:
+        writer.write_table(table, max_chunksize=2)
+    one, two = run(parquet, tmp_path / "one"), run(tmp_path / "d.arrow", tmp_path / "two", workers=2)
+    columns = ["image", "sha256", "labels", "split", "width", "height"]
+    assert one.scan().select(columns).collect().equals(two.scan().select(columns).collect())
+    assert labels_of(two) == labels_of(one)
+    assert {s.split("#")[0] for s in two.scan().collect()["source"]} == {"d.arrow"}
+
+
+def test_a_damaged_arrow_file_is_an_error(tmp_path):
+    table = pa.table({"image": IMAGES, "label": list("abcabc")})
+    with pa.ipc.new_stream(tmp_path / "d.arrow", table.schema) as writer:
+        writer.write_table(table)
+    whole = (tmp_path / "d.arrow").read_bytes()
+    for name, data in (("half", whole[: len(whole) // 2]), ("text", b"no arrow " * 100), ("none", b"")):
+        (tmp_path / f"{name}.arrow").write_bytes(data)
+        with pytest.raises(Damaged, match=rf"{name}\.arrow is not a readable Arrow file"):
+            run(tmp_path / f"{name}.arrow", tmp_path / "c")
+
+
+def test_larger_images_may_be_stored_smaller(tmp_path):
+    catalog = run(write(tmp_path / "d.parquet", list("abcabc")), tmp_path / "c", shorter_side=32)
+    assert catalog.sidecar.facts["num_reencoded"] == 6
+    assert set(catalog.scan().collect()["height"]) == {32}
 
 
 @pytest.mark.shared

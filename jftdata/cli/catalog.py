@@ -1,22 +1,23 @@
-"""`jftdata catalog`: make a catalog of images and labels, or show one."""
+"""`jftdata catalog`: make a catalog of images and labels, show one, draw one, or compare two."""
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal, TypeVar, cast
+from typing import Any, TypeVar
 
 import click
 
 from jftdata.catalog import Catalog
-from jftdata.cli.verb import EXISTING, Answer, answers, dry_run, plan
+from jftdata.cli.verb import EXISTING, Answer, answers, dry_run, plan, write_frame
+from jftdata.cli.verb import table as table_of
+from jftdata.errors import BadArgument
 from jftdata.hierarchy import Hierarchy
 
-_Layout = Literal["auto", "label", "split/label", "none"]
 _F = TypeVar("_F", bound=Callable[..., Any])
 
 
 @click.group()
 def command() -> None:
-    """Make a catalog of images and labels, or show one."""
+    """Make a catalog of images and labels, show one, draw one, or compare two."""
 
 
 _shared = (
@@ -27,73 +28,150 @@ _shared = (
     ),
     click.option("--workers", type=int, help="Processes; one a core by default."),
 )
+_storing = (
+    click.option("--pack", is_flag=True, help="Copy the bytes into tar shards inside the catalog."),
+    click.option("--shorter-side", type=int, help="With --pack: store larger images as JPEGs with this shorter side."),
+)
+_root = click.option("--images", type=EXISTING, required=True, help="Folder the images lie in.")
+_split = click.option("--split", default="train", show_default=True, help="Split of all images.")
 
 
-def _with_shared(function: _F) -> _F:
-    for option in reversed(_shared):
-        function = option(function)
-    return function
+def _with(*options: Callable[[Any], Any]) -> Callable[[_F], _F]:
+    def add(function: _F) -> _F:
+        for option in reversed(options):
+            function = option(function)
+        return function
+
+    return add
+
+
+def _made(
+    make: Callable[..., Catalog], source: Any, /, *, dry_run: bool, hierarchy: str | None, **options: Any
+) -> Answer:
+    """Make a catalog and tell of it, or only say so."""
+    if dry_run:
+        shown = ", ".join(source) if isinstance(source, list) else source
+        return plan("make a catalog", data=shown, **{k: v for k, v in options.items() if v is not None})
+    return _told(make(source, hierarchy=Hierarchy.load(hierarchy) if hierarchy else None, **options))
 
 
 @command.command()
 @click.argument("folder", type=EXISTING)
-@_with_shared
+@_with(*_shared)
 @click.option(
     "--layout", type=click.Choice(["auto", "label", "split/label", "none"]), default="auto", show_default=True
 )
-@click.option("--pack", is_flag=True, help="Copy the bytes into tar shards inside the catalog.")
+@_with(*_storing)
 @dry_run
 @answers
-def folder(
-    folder: Path, out: Path, hierarchy: str | None, max_rejected: float, workers: int | None, layout: str, pack: bool,
-    dry_run: bool,
-) -> Answer:  # fmt: skip
+def folder(folder: Path, **options: Any) -> Answer:
     """Images in folders: FOLDER/label/x.jpg or FOLDER/split/label/x.jpg."""
     from jftdata.sources import from_folder
 
-    if dry_run:
-        return plan("make a catalog", source=folder, out=out, layout=layout, pack=pack)
-    tree = Hierarchy.load(hierarchy) if hierarchy else None
-    return _told(
-        from_folder(
-            folder,
-            out=out,
-            hierarchy=tree,
-            layout=cast(_Layout, layout),
-            pack=pack,
-            max_rejected=max_rejected,
-            workers=workers,
-        )
-    )
+    return _made(from_folder, folder, **options)
 
 
 @command.command()
 @click.argument("data", nargs=-1, required=True)
-@_with_shared
+@_with(*_shared)
 @click.option("--image", default="image", show_default=True, help="Column with the encoded image.")
 @click.option(
-    "--label", default="label", show_default=True, help="Column with a label or a list of them; `none` for no labels."
-)
+    "--label", default="label", show_default=True,
+    help="Column with a label or a list of them, dots leading into it (objects.category); `none` for no labels.",
+)  # fmt: skip
 @click.option("--split", help="Split of all rows; default is the column `split`, else train.")
 @dry_run
 @answers
-def parquet(
-    data: tuple[str, ...], out: Path, hierarchy: str | None, max_rejected: float, workers: int | None, image: str, label: str,
-    split: str | None, dry_run: bool,
-) -> Answer:  # fmt: skip
-    """Parquet files with encoded images (Hugging Face style), or the name of a set on the hub."""
+def parquet(data: tuple[str, ...], label: str, **options: Any) -> Answer:
+    """Parquet or Arrow files with encoded images (Hugging Face style), or the name of a set on the hub."""
     from jftdata.sources import from_hub
 
-    if dry_run:
-        return plan("make a catalog", source=", ".join(data), out=out, image=image, label=label)
-    tree = Hierarchy.load(hierarchy) if hierarchy else None
-    source = data[0] if len(data) == 1 else list(data)
-    return _told(
-        from_hub(
-            source, out=out, hierarchy=tree, image=image, label=None if label == "none" else label, split=split,
-            max_rejected=max_rejected, workers=workers,
-        )
-    )  # fmt: skip
+    return _made(from_hub, data[0] if len(data) == 1 else list(data), label=_or_none(label), **options)
+
+
+@command.command()
+@click.argument("shards", nargs=-1, required=True)
+@_with(*_shared)
+@click.option(
+    "--label", default="cls", show_default=True, help="Member with the labels: cls, txt or json.FIELD; `none` for none."
+)
+@_split
+@_with(*_storing)
+@dry_run
+@answers
+def webdataset(shards: tuple[str, ...], label: str, **options: Any) -> Answer:
+    """WebDataset tar shards: key.jpg beside key.cls, key.txt or key.json."""
+    from jftdata.sources import from_webdataset
+
+    return _made(from_webdataset, list(shards), label=_or_none(label), **options)
+
+
+@command.command()
+@click.argument("annotations", type=EXISTING)
+@_root
+@_with(*_shared)
+@click.option("--label", default="name", show_default=True, help="Field of a category that is its label.")
+@_split
+@_with(*_storing)
+@dry_run
+@answers
+def coco(annotations: Path, **options: Any) -> Answer:
+    """COCO instances: a JSON and a folder of images."""
+    from jftdata.sources import from_coco
+
+    return _made(from_coco, annotations, **options)
+
+
+@command.command()
+@click.argument("annotations", type=EXISTING)
+@_root
+@_with(*_shared)
+@click.option("--label", default="name", show_default=True, help="Field of a category that is its label.")
+@_split
+@_with(*_storing)
+@dry_run
+@answers
+def lvis(annotations: Path, **options: Any) -> Answer:
+    """LVIS: like COCO, with verified negatives; IMAGES holds train2017/ and val2017/."""
+    from jftdata.sources import from_lvis
+
+    return _made(from_lvis, annotations, **options)
+
+
+@command.command()
+@click.argument("folder", type=EXISTING)
+@_with(*_shared)
+@click.option("--splits", help="Lists to take, split by commas; train, val and test by default.")
+@click.option("--image-sets", default="Main", show_default=True, help="Folder of the lists below ImageSets.")
+@_with(*_storing)
+@dry_run
+@answers
+def voc(folder: Path, splits: str | None, **options: Any) -> Answer:
+    """Pascal VOC: a folder with Annotations, ImageSets and JPEGImages."""
+    from jftdata.sources import from_voc
+
+    return _made(from_voc, folder, splits=splits.split(",") if splits is not None else None, **options)
+
+
+@command.command()
+@click.argument("table", nargs=-1, required=True)
+@_root
+@_with(*_shared)
+@click.option("--image", default="image", show_default=True, help="Column with the image's path or id.")
+@click.option("--label", default="label", show_default=True, help="Column with one label.")
+@click.option("--confidence", help="Column with 0..1; default is `confidence` where there is one.")
+@click.option("--source", help="Column with who said so; default is `source` where there is one.")
+@click.option("--split", help="Split of all rows; default is the column `split`, else train.")
+@click.option("--suffix", default="", help="What follows the id in a file name, for example .jpg.")
+@click.option("--min-confidence", default=0.0, show_default=True, help="Rows below it give no label.")
+@_with(*_storing)
+@dry_run
+@answers
+def table(table: tuple[str, ...], **options: Any) -> Answer:
+    """CSV, TSV or Parquet with a row an (image, label), in the style of Open Images."""
+    from jftdata.sources import from_table
+
+    return _made(from_table, list(table), **options)
 
 
 @command.command()
@@ -104,16 +182,98 @@ def show(path: Path) -> Answer:
     return _told(Catalog.open(path))
 
 
+@command.command()
+@click.argument("path", type=EXISTING)
+@click.option("--out", type=EXISTING, required=True, help="A .png to write.")
+@click.option(
+    "--labels", default="spread", show_default=True,
+    help="Labels split by `|`, `frequent`, or `spread` over head, medium and tail.",
+)  # fmt: skip
+@click.option("--num-labels", default=12, show_default=True, help="Rows for `spread` and `frequent`.")
+@click.option("--num-images", default=8, show_default=True, help="Images a label.")
+@click.option("--size", default=112, show_default=True, help="Pixels a side of each.")
+@click.option("--seed", default=0, show_default=True, help="Which images are drawn.")
+@dry_run
+@answers
+def sheet(path: Path, out: Path, labels: str, dry_run: bool, **options: Any) -> Answer:
+    """Draw a contact sheet: a row a label."""
+    from jftdata.sheet import contact_sheet
+
+    if dry_run:
+        return plan("draw a contact sheet", catalog=path, out=out, labels=labels, **options)
+    catalog = Catalog.open(path)
+    given: Any = labels if labels in ("spread", "frequent") else labels.split("|")
+    contact_sheet(catalog, out=out, labels=given, **options)
+    return Answer(f"{out}: images of {path} by label", {"catalog": str(path), "out": str(out)})
+
+
+@command.command()
+@click.argument("before", type=EXISTING)
+@click.argument("after", type=EXISTING)
+@click.option("--out", type=EXISTING, help="Write every image that differs to a .parquet.")
+@click.option("--top", default=10, show_default=True, help="Labels to print.")
+@answers
+def diff(before: Path, after: Path, out: Path | None, top: int) -> Answer:
+    """Tell which images were added, removed, relabelled or moved from BEFORE to AFTER."""
+    import jftdata.diff as differences
+
+    changes = differences.catalogs(Catalog.open(before), Catalog.open(after))
+    counts, splits, labels = differences.summary(changes), differences.by_split(changes), differences.by_label(changes)
+    if out is not None:
+        if out.suffix != ".parquet":
+            raise BadArgument(f"`--out` must end in .parquet. Got {out}.")
+        write_frame(changes, out)
+    text = [f"{before} to {after}: " + ", ".join(f"{count:,} {kind}" for kind, count in counts.items())]
+    if len(changes):
+        text += [table_of(splits, rows=len(splits)), "given labels:", table_of(labels, rows=top)]
+    data = {
+        "before": str(before),
+        "after": str(after),
+        **counts,
+        "splits": splits.to_dicts(),
+        "labels": labels.to_dicts(),
+    }
+    return Answer("\n".join(text), data)
+
+
+def _or_none(label: str) -> str | None:
+    return None if label == "none" else label
+
+
 def _told(catalog: Catalog) -> Answer:
     facts = catalog.sidecar.facts
-    splits = ", ".join(f"{name} {count:,}" for name, count in catalog.splits.items())
+    text = [f"{catalog.path}: {len(catalog):,} images ({', '.join(f'{n} {c:,}' for n, c in catalog.splits.items())})"]
+    if catalog.has_pixels:
+        text += _counted(facts)
+    text += _labelled(catalog, facts)
+    text.append(f"  fingerprint {catalog.fingerprint[:16]}")
+    return Answer("\n".join(text), {"path": str(catalog.path), "fingerprint": catalog.fingerprint, **facts})
+
+
+def _counted(facts: dict[str, Any]) -> list[str]:
     reasons = ", ".join(f"{count:,} {reason}" for reason, count in facts["rejected"].items())
-    text = (
-        f"{catalog.path}: {facts['num_images']:,} images ({splits})\n"
+    text = [
         f"  {facts['num_input']:,} in = {facts['num_images']:,} ok + {facts['num_duplicates']:,} byte-identical copies + "
-        f"{facts['num_rejected']:,} rejected{f' ({reasons})' if reasons else ''}\n"
-        f"  {facts['num_given_labels']:,} given labels of {catalog.hierarchy.num_labels:,}, "
-        f"{facts['num_given_labels'] / max(1, len(catalog)):.2f} an image; {facts['num_unlabelled']:,} images without a label\n"
-        f"  fingerprint {catalog.fingerprint[:16]}"
-    )
-    return Answer(text, {"path": str(catalog.path), "fingerprint": catalog.fingerprint, **facts})
+        f"{facts['num_rejected']:,} rejected{f' ({reasons})' if reasons else ''}"
+    ]
+    if facts.get("num_reencoded"):
+        text.append(f"  {facts['num_reencoded']:,} stored smaller than they came")
+    if "num_rows" in facts:
+        text.append(f"  {facts['num_rows']:,} rows read, {facts['num_rows_left_out']:,} left out for their confidence")
+    return text
+
+
+def _labelled(catalog: Catalog, facts: dict[str, Any]) -> list[str]:
+    if "num_given_labels" not in facts:
+        return [f"  labels of {catalog.hierarchy.num_labels:,}, no pixels"]
+    given = facts["num_given_labels"]
+    text = [
+        f"  {given:,} given labels of {catalog.hierarchy.num_labels:,}, {given / max(1, len(catalog)):.2f} an image; "
+        f"{facts.get('num_unlabelled', 0):,} images without a label"
+    ]
+    if facts.get("num_negatives") or facts.get("num_conflicts"):
+        text.append(
+            f"  {facts['num_negatives']:,} verified negatives; {facts['num_conflicts']:,} labels both given and negated, "
+            "which stay given"
+        )
+    return text

@@ -1,5 +1,6 @@
-"""Hugging Face style data: local Parquet files, a `datasets.Dataset`, or the name of a set on the hub.
+"""Hugging Face style data: local Parquet or Arrow files, a `datasets.Dataset`, or the name of a set on the hub.
 
+Labels may lie inside a column: `objects.category` are those of the boxes of an image, each counted once.
 Image bytes are packed, untouched, into tar shards inside the catalog, since bytes inside Parquet pages cannot be
 addressed. The only module that imports `datasets`, and only for a Dataset or a hub name.
 """
@@ -7,8 +8,10 @@ addressed. The only module that imports `datasets`, and only for a Dataset or a 
 import glob
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,6 +38,9 @@ class _Columns:
     names: tuple[str, ...] | None
     """Label of each integer, when labels are integers."""
 
+    path: tuple[str, ...] = ()
+    """Where labels lie inside the label column."""
+
     def wanted(self) -> list[str]:
         return [c for c in (self.image, self.label, self.split_column) if c is not None]
 
@@ -56,9 +62,7 @@ class _Columns:
                 yield Record(source=source, labels=given, split=str(split), data=data or b"")
 
     def _labels(self, value: Any, where: str) -> tuple[str, ...]:
-        if value is None:
-            return ()
-        values = [v for v in (value if isinstance(value, list) else [value]) if v is not None]
+        values = [v for v in _inside(value, self.path) if v is not None]
         if self.names is None:
             return tuple(str(v) for v in values)
         for v in values:
@@ -92,6 +96,28 @@ class _ParquetChunk:
 
 
 @dataclass(frozen=True)
+class _ArrowChunk:
+    path: str
+    first_batch: int
+    num_batches: int
+    first: int
+    num_rows: int
+    columns: _Columns
+
+    def __len__(self) -> int:
+        return self.num_rows
+
+    def records(self) -> Iterator[Record]:
+        at = self.first
+        with _open_arrow(self.path) as batches:
+            for batch in islice(batches, self.first_batch, self.first_batch + self.num_batches):
+                for begin in range(0, len(batch), _BATCH):
+                    part = batch.slice(begin, _BATCH)
+                    yield from self.columns.read(part, Path(self.path).name, at)
+                    at += len(part)
+
+
+@dataclass(frozen=True)
 class _DatasetChunk:
     dataset: "datasets.Dataset"
     first: int
@@ -119,19 +145,23 @@ def from_hub(
     label: str | None = "label",
     label_names: Sequence[str] | None = None,
     split: str | None = None,
+    shorter_side: int | None = None,
     max_rejected: float = 0.01,
     workers: int | None = None,
 ) -> Catalog:
-    """Make a catalog of Parquet files, a Dataset, or a set on the hub.
+    """Make a catalog of Parquet or Arrow files, a Dataset, or a set on the hub.
 
     Args:
-        data: one Parquet path, a glob or several of them; a `datasets.Dataset`; or a hub name such as `user/set`.
+        data: a .parquet or .arrow file, a folder of them, a glob or several of these; a `datasets.Dataset`; or a hub name
+            such as `user/set`.
         out: folder of the catalog.
         hierarchy: labels that may be given; None makes a flat one of the labels that occur.
         image: column with the encoded image: bytes, or a struct with `bytes`.
-        label: column with a label, a list of labels, or integers into ClassLabel names; None gives no labels.
+        label: column with a label, a list of labels, or integers into ClassLabel names; dots lead into structs and lists
+            of structs, as in `objects.category`; None gives no labels.
         label_names: label of each integer, where the file does not say.
         split: split of all rows; None takes the column `split` where there is one, else `train`.
+        shorter_side: see `from_folder`.
         max_rejected: largest share of images that may be rejected, 0..1.
         workers: processes; None is one a core.
 
@@ -147,108 +177,219 @@ def from_hub(
     digest = hashlib.sha256()
     chunks: list[Chunk] = []
     found: set[str] = set()
-    files = _parquet_files(data)
+    files = _local_files(data)
     if files is not None:
         for path in files:
-            with _open(path) as file:
-                schema = file.schema_arrow
-                columns = _columns(schema.names, str(path), image, label, split, names or _class_names(schema, label))
-                digest.update(f"{path.name}\0{path.stat().st_size}\0{_footer_digest(path)}\n".encode())
-                first = 0
-                for group in range(file.metadata.num_row_groups):
-                    rows = file.metadata.row_group(group).num_rows
-                    chunks.append(_ParquetChunk(str(path.resolve()), group, first, rows, columns))
-                    first += rows
-                if hierarchy is None and label is not None:
-                    found |= _labels_in(file, columns)
+            read = _read_arrow if path.suffix == ".arrow" else _read_parquet
+            schema, cut, values = read(path)
+            names_there = names or _class_names(_features(schema), schema.names, label)
+            columns = _columns(schema, str(path), image, label, split, names_there)
+            digest.update(f"{path.name}\0{path.stat().st_size}\0{_footer_digest(path)}\n".encode())
+            chunks += cut(columns)
+            if hierarchy is None and columns.label is not None:
+                for value in values(columns.label):
+                    found.update(columns._labels(value, "label column"))
     else:
         dataset = _dataset(data, split)
-        feature = dataset.features.get(label or "")
-        while hasattr(feature, "feature"):  # a list of ClassLabel
-            feature = feature.feature
-        class_names = getattr(feature, "names", None)
-        columns = _columns(dataset.column_names, "the dataset", image, label, split, names or class_names)
+        names_there = names or _class_names(dataset.features.to_dict(), dataset.column_names, label)
+        columns = _columns(dataset.features.arrow_schema, "the dataset", image, label, split, names_there)
         dataset = _undecoded(dataset, image)
         digest.update(f"{dataset._fingerprint}\0{len(dataset)}".encode())
         for first in range(0, len(dataset), CHUNK_IMAGES):
             rows = min(CHUNK_IMAGES, len(dataset) - first)
             chunks.append(_DatasetChunk(dataset, first, rows, columns, follow=not isinstance(data, str)))
-        if hierarchy is None and label is not None:
-            table = dataset.select_columns([label]).with_format("arrow")[:]
-            found |= {x for value in table.column(label).to_pylist() for x in columns._labels(value, "the dataset")}
+        if hierarchy is None and columns.label is not None:
+            table = dataset.select_columns([columns.label]).with_format("arrow")[:]
+            for value in table.column(columns.label).to_pylist():
+                found.update(columns._labels(value, "the dataset"))
     return ingest(
         chunks,
         out=out,
         hierarchy=hierarchy,
-        made_with={"source": "hub", "image": image, "label": label, "split": split, "label_names": names, "pack": True},
+        made_with={
+            "source": "hub", "image": image, "label": label, "split": split, "label_names": names, "pack": True,
+            "shorter_side": shorter_side,
+        },
         inputs={"data": digest.hexdigest()},
         labels=found,
         max_rejected=max_rejected,
         workers=workers,
-    )
+    )  # fmt: skip
 
 
-def _parquet_files(data: object) -> list[Path] | None:
-    """Local Parquet files that `data` names, or None when it is a Dataset or a hub name."""
+def _inside(value: Any, path: Sequence[str]) -> list[Any]:
+    """Values at a path through structs and lists of them; a value that is no list stands for itself."""
+    if isinstance(value, list):
+        return [v for item in value for v in _inside(item, path)]
+    if isinstance(value, dict) and path:
+        return _inside(value.get(path[0]), path[1:])
+    return [value]
+
+
+def _local_files(data: object) -> list[Path] | None:
+    """Local Parquet and Arrow files that `data` names, or None when it is a Dataset or a hub name."""
     if not isinstance(data, str | Path | list | tuple):
         return None
     names = [str(x) for x in data] if isinstance(data, list | tuple) else [str(data)]
     files: list[Path] = []
     for name in names:
         if Path(name).is_dir():
-            hits = sorted(Path(name).glob("*.parquet"))
+            hits = sorted(Path(name).glob("*.parquet")) or sorted(Path(name).glob("*.arrow"))
         elif glob.has_magic(name):
             hits = [Path(hit) for hit in sorted(glob.glob(name))]
-        elif Path(name).suffix == ".parquet":
+        elif Path(name).suffix in (".parquet", ".arrow"):
             hits = [Path(name)] if Path(name).exists() else []
         elif len(names) == 1 and isinstance(data, str) and name.count("/") <= 1 and not Path(name).exists():
             return None  # looks like a hub name
         else:
             hits = []
         if not hits:
-            raise MissingInput(f"no Parquet file at {name}. Check the path.")
+            raise MissingInput(f"no Parquet or Arrow file at {name}. Check the path.")
         files += hits
     return files
 
 
-def _open(path: Path) -> pq.ParquetFile:
+_File = tuple[pa.Schema, Callable[[_Columns], list[Chunk]], Callable[[str], Iterator[Any]]]
+"""Schema of a file, how to cut it into chunks, and the values of one of its columns."""
+
+
+def _read_parquet(path: Path) -> _File:
     try:
-        return pq.ParquetFile(path)
+        with pq.ParquetFile(path) as file:
+            schema, metadata = file.schema_arrow, file.metadata
     except pa.ArrowInvalid as error:
         raise Damaged(f"{path} is not a readable Parquet file ({error}). Get it again.") from error
 
+    def cut(columns: _Columns) -> list[Chunk]:
+        chunks: list[Chunk] = []
+        first = 0
+        for group in range(metadata.num_row_groups):
+            rows = metadata.row_group(group).num_rows
+            chunks.append(_ParquetChunk(str(path.resolve()), group, first, rows, columns))
+            first += rows
+        return chunks
+
+    def values(column: str) -> Iterator[Any]:
+        with pq.ParquetFile(path) as file:
+            for batch in file.iter_batches(batch_size=1 << 16, columns=[column]):
+                yield from batch.column(0).to_pylist()
+
+    return schema, cut, values
+
+
+def _read_arrow(path: Path) -> _File:
+    with _open_arrow(str(path)) as batches:
+        schema, lengths = batches.schema, [len(batch) for batch in batches]
+
+    def cut(columns: _Columns) -> list[Chunk]:
+        chunks: list[Chunk] = []
+        first = begin = rows = 0
+        for i, length in enumerate([*lengths, CHUNK_IMAGES]):
+            if rows and rows + length > CHUNK_IMAGES:
+                chunks.append(_ArrowChunk(str(path.resolve()), begin, i - begin, first, rows, columns))
+                first, begin, rows = first + rows, i, 0
+            rows += length
+        return chunks
+
+    def values(column: str) -> Iterator[Any]:
+        with _open_arrow(str(path)) as batches:
+            for batch in batches:
+                yield from batch.column(column).to_pylist()
+
+    return schema, cut, values
+
+
+class _Batches:
+    """Record batches of an Arrow file, in order."""
+
+    def __init__(self, reader: Any) -> None:
+        self.schema: pa.Schema = reader.schema
+        self._reader = reader
+
+    def __iter__(self) -> Iterator[pa.RecordBatch]:
+        if hasattr(self._reader, "num_record_batches"):
+            return (self._reader.get_batch(i) for i in range(self._reader.num_record_batches))
+        return iter(self._reader)
+
+
+@contextmanager
+def _open_arrow(path: str) -> Iterator[_Batches]:
+    """An Arrow file in the stream format, as `datasets` writes it, or in the file format.
+
+    Raises:
+        Damaged: neither of them, or it ends too early.
+    """
+    try:
+        with pa.memory_map(path) as source:
+            try:
+                reader = pa.ipc.open_stream(source)
+            except pa.ArrowInvalid:
+                source.seek(0)
+                reader = pa.ipc.open_file(source)
+            yield _Batches(reader)
+    except (pa.ArrowInvalid, OSError) as error:
+        raise Damaged(f"{path} is not a readable Arrow file ({error}). Get it again.") from error
+
 
 def _columns(
-    there: Sequence[str], where: str, image: str, label: str | None, split: str | None, names: Sequence[str] | None
+    schema: pa.Schema, where: str, image: str, label: str | None, split: str | None, names: Sequence[str] | None
 ) -> _Columns:
-    for column in (image, label):
+    there = schema.names
+    top, path = _label_path(label, there)
+    for column in (image, top):
         if column is not None and column not in there:
             raise BadInput(f"{where} has no column {column!r}.{nearest(column, there)} It has: {', '.join(there)}.")
+    if top is not None:
+        _check_inside(schema.field(top).type, top, path, where)
     column = "split" if split is None and "split" in there else None
-    return _Columns(image, label, column, split or "train", tuple(names) if names is not None else None)
+    return _Columns(image, top, column, split or "train", tuple(names) if names is not None else None, path)
 
 
-def _class_names(schema: pa.Schema, label: str | None) -> Sequence[str] | None:
-    """Names of a ClassLabel (or a list of them) from the metadata that `datasets` writes."""
+def _label_path(label: str | None, there: Sequence[str]) -> tuple[str | None, tuple[str, ...]]:
+    """The label column and the path inside it."""
+    if label is None or label in there:
+        return label, ()
+    top, *path = label.split(".")
+    return top, tuple(path)
+
+
+def _check_inside(kind: pa.DataType, column: str, path: Sequence[str], where: str) -> None:
+    """Raise a BadInput unless the path leads through structs and lists of them to something that is no struct."""
+    for name in (*path, None):
+        while pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
+            kind = kind.value_type
+        fields = [field.name for field in kind] if pa.types.is_struct(kind) else []
+        if name is None and fields:
+            raise BadInput(f"{where}: {column!r} has fields ({', '.join(fields)}). Name one: {column}.{fields[0]}.")
+        if name is not None and name not in fields:
+            raise BadInput(
+                f"{where}: {column!r} has no field {name!r}.{nearest(name, fields)} It has: {', '.join(fields)}."
+            )
+        if name is not None:
+            kind, column = kind.field(name).type, f"{column}.{name}"
+
+
+def _features(schema: pa.Schema) -> Any:
+    """The features that `datasets` writes into a file's metadata."""
     stored = (schema.metadata or {}).get(b"huggingface")
-    if not stored or label is None:
-        return None
-    feature = json.loads(stored).get("info", {}).get("features", {}).get(label, {})
-    while isinstance(feature, dict) and "names" not in feature and "feature" in feature:
+    return json.loads(stored).get("info", {}).get("features", {}) if stored else {}
+
+
+def _class_names(features: Any, there: Sequence[str], label: str | None) -> Sequence[str] | None:
+    """Names of a ClassLabel, or of one inside lists and structs."""
+    top, path = _label_path(label, there)
+    feature = features
+    for name in (top, *path):
+        while isinstance(feature, dict) and "_type" in feature and "feature" in feature:
+            feature = feature["feature"]
+        feature = feature.get(name) if isinstance(feature, dict) else None
+    while isinstance(feature, dict) and "_type" in feature and "feature" in feature:
         feature = feature["feature"]
     return feature.get("names") if isinstance(feature, dict) else None
 
 
-def _labels_in(file: pq.ParquetFile, columns: _Columns) -> set[str]:
-    found: set[str] = set()
-    for batch in file.iter_batches(batch_size=1 << 16, columns=[columns.label]):
-        for value in batch.column(0).to_pylist():
-            found.update(columns._labels(value, "label column"))
-    return found
-
-
 def _footer_digest(path: Path) -> str:
-    """SHA-256 of the last 64 KiB: Parquet keeps row groups, sizes and statistics there."""
+    """SHA-256 of the last 64 KiB: Parquet keeps row groups, sizes and statistics there, Arrow its last rows."""
     with path.open("rb") as file:
         file.seek(max(0, path.stat().st_size - (1 << 16)))
         return hashlib.sha256(file.read()).hexdigest()
@@ -260,12 +401,12 @@ def _dataset(data: object, split: str | None) -> "datasets.Dataset":
     if isinstance(data, datasets.Dataset):
         return data
     if not isinstance(data, str):
-        raise BadInput(f"expected Parquet paths, a datasets.Dataset or a hub name. Got {type(data).__name__}.")
+        raise BadInput(f"expected Parquet or Arrow paths, a datasets.Dataset or a hub name. Got {type(data).__name__}.")
     try:
         return datasets.load_dataset(data, split=split or "train")
     except (OSError, ValueError) as error:
         raise MissingInput(
-            f"{data!r} is no local Parquet file and could not be loaded as a hub set: {error}"
+            f"{data!r} is no local Parquet or Arrow file and could not be loaded as a hub set: {error}"
         ) from error
 
 
