@@ -43,6 +43,8 @@ def rank_frequency(counts: Mapping[str, pl.DataFrame], path: Path | str, *, colu
         axes.plot(np.arange(1, len(ranked) + 1), ranked, color=color, lw=2.2, marker=dot, ms=4, label=name)
         fewest = min(fewest, int(ranked[-1]))
     axes.set(xscale="log", yscale="log", xlabel="label, by rank", ylabel="images")
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_formatter(lambda value, _: f"{value:,.0f}")
     for cut in CUTS:
         axes.axhline(cut, color="#5b6570", lw=0.9, ls=(0, (2, 3)), zorder=1)
         axes.annotate(f"{cut} images", (1, cut), (4, 3), textcoords="offset points", color="#5b6570", fontsize=9)
@@ -71,6 +73,7 @@ def depths(counts: pl.DataFrame, path: Path | str) -> Path:
     for name, heights, color in bars:
         axes.bar(x, heights, bottom=bottom, color=color, label=name)
         bottom += heights
+    axes.set_ylim(0, bottom.max(initial=1) * 1.06)
     axes.set(xlabel="depth in the hierarchy", ylabel="labels")
     axes.set_xticks(x)
     axes.legend(frameon=False)

@@ -212,17 +212,9 @@ def fit(counts: pl.DataFrame) -> pl.DataFrame:
 
     def row(model: str, line: NDArray[Any], above: NDArray[Any], **numbers: float) -> dict[str, Any]:
         r2 = 1 - float(((y - line) ** 2).sum()) / spread if spread else 1.0
-        ks = float(np.maximum(np.abs(np.minimum(above, 1) - rank / len(n)), np.abs(above - (rank - 1) / len(n))).max())
-        return {
-            "model": model,
-            "exponent": None,
-            "scale": None,
-            "mu": None,
-            "sigma": None,
-            **numbers,
-            "r2": r2,
-            "ks": min(ks, 1.0),
-        }
+        share = np.minimum(above, 1.0)
+        ks = float(np.maximum(np.abs(share - rank / len(n)), np.abs(share - (rank - 1) / len(n))).max())
+        return {"model": model, **dict.fromkeys(("exponent", "scale", "mu", "sigma")), **numbers, "r2": r2, "ks": ks}
 
     return pl.DataFrame(
         [

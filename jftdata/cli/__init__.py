@@ -18,7 +18,7 @@ from jftdata.errors import Interrupted, JftDataError, nearest
 VERBS = {
     "demo": "Run the whole chain on the built-in world and write a report.",
     "catalog": "Make a catalog of images and labels, or show one.",
-    "hierarchy": "Show, check or convert a label hierarchy.",
+    "hierarchy": "Show, check, draw, convert or match label hierarchies.",
     "tail": "Count images by label, ancestors filled in.",
     "embed": "Embed the images of a catalog.",
     "dedup": "Find near-duplicates in a set, or between a test and a training set.",

@@ -1,8 +1,10 @@
 """`jftdata dedup`: near-duplicates in a set, or between a test and a training set."""
 
 from pathlib import Path
+from typing import Any
 
 import click
+import numpy as np
 
 from jftdata.catalog import Catalog
 from jftdata.cli.verb import EXISTING, Answer, answers, table, write_frame
@@ -28,7 +30,7 @@ def command(
     `--drop` lists every image of a group but the best one or, with `--test`, every training image that has a copy in the
     test set; `subset` and `study` take the list as `--without`.
     """
-    from jftdata import dedup
+    from jftdata import dedup, tail
 
     base = Embeddings.open(embeddings)
     threshold = min_similarity if min_similarity is not None else dedup.MIN_SIMILARITY
@@ -43,7 +45,10 @@ def command(
             if catalog is None:
                 raise BadArgument("`--drop` needs `--catalog`, which says what copy of a group is worth keeping.")
             extra = dedup.extra_copies(groups, Catalog.open(catalog))
-        told = f"{len(pairs):,} pairs among {len(base):,} images; {data['num_in_groups']:,} images in {data['num_groups']:,} groups"
+        told = (
+            f"{len(pairs):,} pairs (similarity at least {threshold:g}) among {len(base):,} images; "
+            f"{data['num_in_groups']:,} images in {data['num_groups']:,} groups"
+        )
     else:
         queries = Embeddings.open(test)
         pairs = dedup.find_overlap(queries, base, min_similarity=threshold)
@@ -51,11 +56,21 @@ def command(
         num_overlap = pairs["test_image"].n_unique()
         share = num_overlap / len(queries)
         data = {"num_test": len(queries), "num_train": len(base), "num_overlap": num_overlap, "share": share}
-        told = f"{num_overlap:,} of {len(queries):,} test images ({share:.2%}) have a near-duplicate among {len(base):,} images"
+        told = (
+            f"{num_overlap:,} of {len(queries):,} test images ({share:.2%}) have a near-duplicate "
+            f"(similarity at least {threshold:g}) among {len(base):,} images"
+        )
     if out is not None:
         write_frame(pairs, out)
+    change: dict[str, Any] | None = None
     if drop is not None:
+        if catalog is not None:
+            images = Catalog.open(catalog)
+            kept = np.setdiff1d(base.images, extra.to_numpy())
+            before, after = (tail.label_counts(images, images=ids) for ids in (base.images, kept))
+            change = tail.compare(before, after)
+            told += f"\nwithout the {len(extra):,} images to drop: {tail.describe_change(change)}"
         write_frame(extra.alias("image").to_frame(), drop)
-    text = f"{told} (similarity at least {threshold:g})\n\n{table(pairs, rows=rows)}"
-    files = {"out": str(out) if out else None, "drop": str(drop) if drop else None}
+    text = f"{told}\n\n{table(pairs, rows=rows)}"
+    files = {"out": str(out) if out else None, "drop": str(drop) if drop else None, "tail": change}
     return Answer(text, {**data, "min_similarity": threshold, **files})

@@ -22,11 +22,18 @@ def command(
     dry_run: bool,
 ) -> Answer:  # fmt: skip
     """Choose nested random subsets: each within the next larger one."""
-    from jftdata import subset
+    from jftdata import subset, tail
 
-    chosen = subset.nested(Catalog.open(catalog), sizes=sizes, seed=seed, split=split, without=read_images(without))
+    images = Catalog.open(catalog)
+    chosen = subset.nested(images, sizes=sizes, seed=seed, split=split, without=read_images(without))
     if dry_run:
         return plan("write subsets", sizes=list(sizes), out=out)
     paths = [str(s.save(out / str(len(s)))) for s in chosen]
-    lines = [f"{path}: {len(s):,} images, {s.fingerprint[:16]}" for path, s in zip(paths, chosen, strict=True)]
-    return Answer("\n".join(lines), {"subsets": dict(zip(map(str, sizes), paths, strict=True))})
+    before = tail.label_counts(images, split=split)
+    changes = [tail.compare(before, tail.label_counts(images, images=s.images)) for s in chosen]
+    lines = [
+        f"{path}: {len(s):,} images, {s.fingerprint[:16]}\n  {tail.describe_change(change)}"
+        for path, s, change in zip(paths, chosen, changes, strict=True)
+    ]
+    named = dict(zip(map(str, sizes), paths, strict=True))
+    return Answer("\n".join(lines), {"subsets": named, "tail": dict(zip(named, changes, strict=True))})
