@@ -145,13 +145,23 @@ def _to_rgb(image: Image.Image) -> NDArray[np.uint8]:
 
 
 def _jpeg_orientation(data: bytes) -> int:
-    if b"Exif\x00\x00" not in data:
+    if not _has_exif(data):
         return 1
     try:
         with Image.open(io.BytesIO(data), formats=("JPEG",)) as image:
             return _exif_orientation(image)
     except Exception:  # simplejpeg has read it
         return 1
+
+
+def _has_exif(data: bytes) -> bool:
+    """Whether a segment before the pixels holds EXIF; looks at the segments' heads only."""
+    at = 2
+    while data[at : at + 1] == b"\xff" and data[at + 1 : at + 2] != b"\xda":  # the pixels begin
+        if data[at + 4 : at + 10] == b"Exif\x00\x00":
+            return True
+        at += 2 + int.from_bytes(data[at + 2 : at + 4], "big")
+    return data[at : at + 1] != b"\xff" and b"Exif\x00\x00" in data  # oddly padded: look everywhere
 
 
 def _exif_orientation(image: Image.Image) -> int:

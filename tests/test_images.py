@@ -113,6 +113,17 @@ def test_an_unreadable_exif_block_does_not_reject_the_image(format):
     assert decode(data)[0].shape == (24, 40, 3)
 
 
+def test_exif_is_found_behind_other_segments_and_not_inside_the_pixels():
+    turned = with_orientation("JPEG", 6)
+    profile = b"\xff\xe2" + (2 + 4).to_bytes(2, "big") + b"\xff\xda\xff\xd9"  # a segment that looks like others
+    behind = turned[:2] + profile + turned[2:]
+    assert decode(behind)[0].shape == (40, 24, 3)
+    padded = turned[:2] + b"\xff" + turned[2:]
+    assert decode(padded)[0].shape == (40, 24, 3)
+    plain = encoded(PICTURE, "JPEG")
+    assert decode(plain + b"Exif\x00\x00" + turned[24:90])[0].shape == (24, 40, 3)
+
+
 @pytest.mark.parametrize("orientation", [1, 6])
 def test_cmyk_jpeg_is_converted_by_pillow(orientation):
     exif = Image.Exif()

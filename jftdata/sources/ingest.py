@@ -11,7 +11,6 @@ negatives are united, and a label that is given by one and negated by another st
 """
 
 import hashlib
-import io
 import json
 import multiprocessing
 import os
@@ -22,9 +21,10 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any, Protocol
+from typing import Any, BinaryIO, Protocol
 
 import numpy as np
 import polars as pl
@@ -385,30 +385,27 @@ def _beside(record: Record) -> bytes:
     return json.dumps(told, ensure_ascii=False).encode()
 
 
-class _tar:
-    """An uncompressed tar written under a temporary name, or nothing."""
-
-    def __init__(self, path: Path | None) -> None:
-        self._path = path
-
-    def __enter__(self) -> tarfile.TarFile | None:
-        if self._path is None:
-            return None
-        self._whole = storage.atomic_path(self._path)
-        self._file = tarfile.open(self._whole.__enter__(), "w", format=tarfile.USTAR_FORMAT)
-        return self._file
-
-    def __exit__(self, *error: Any) -> None:
-        if self._path is not None:
-            self._file.close()
-            self._whole.__exit__(*error)
+@contextmanager
+def _tar(path: Path | None) -> Iterator[BinaryIO | None]:
+    """A file that becomes an uncompressed tar, under a temporary name until it is whole; or nothing."""
+    if path is None:
+        yield None
+        return
+    with storage.atomic_path(path) as temp, temp.open("wb", buffering=1 << 20) as file:
+        yield file
+        file.write(
+            bytes(-file.tell() % tarfile.RECORDSIZE or tarfile.RECORDSIZE)
+        )  # at least two empty blocks end a tar
 
 
-def _add(tar: tarfile.TarFile, name: str, data: bytes) -> int:
+def _add(file: BinaryIO, name: str, data: bytes) -> int:
+    """Write a member; returns where its bytes begin."""
     info = tarfile.TarInfo(name)
     info.size = len(data)
-    offset = tar.offset + tarfile.BLOCKSIZE  # bytes follow their 512-byte header
-    tar.addfile(info, io.BytesIO(data))
+    file.write(info.tobuf(tarfile.USTAR_FORMAT))
+    offset = file.tell()
+    file.write(data)
+    file.write(bytes(-len(data) % tarfile.BLOCKSIZE))
     return offset
 
 
