@@ -203,7 +203,7 @@ def read_row_group(path: Path, group: int, *, columns: Sequence[str], split: str
 
 
 def label_arrays(column: Any) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
-    """A polars or Arrow column of label lists as (start, index), the layout of `jftdata.hierarchy.ragged`.
+    """A polars or Arrow column of label lists as (start, index), the layout of `jftdata.ragged`.
 
     >>> label_arrays(pl.Series([[3, 5], [], [1]]))
     (array([0, 2, 2, 3]), array([3, 5, 1], dtype=int32))

@@ -47,7 +47,7 @@ def range_search(
         left = np.repeat(np.arange(len(block)), np.diff(limits.astype(np.int64)))
         order = np.lexsort((ids, left))
         left, right = left[order], ids[order].astype(np.int64)
-        value = _similarity(block, base.vectors, left, right)
+        value = similarities(block, base.vectors, left, right)
         keep = value >= min_similarity - _ROUNDING
         lefts.append(left[keep] + first)
         rights.append(right[keep])
@@ -80,7 +80,7 @@ def nearest(queries: Embeddings, base: Embeddings, *, k: int) -> tuple[NDArray[n
         block = np.ascontiguousarray(queries.vectors[first : first + _BLOCK])
         _, ids = index.search(block, wider)
         left = np.repeat(np.arange(len(block)), wider)
-        value = _similarity(block, base.vectors, left, ids.ravel()).reshape(ids.shape)
+        value = similarities(block, base.vectors, left, ids.ravel()).reshape(ids.shape)
         order = np.lexsort((ids, -value), axis=1)[:, :k]
         positions[first : first + len(block)] = np.take_along_axis(ids, order, axis=1)
         values[first : first + len(block)] = np.take_along_axis(value, order, axis=1)
@@ -89,19 +89,20 @@ def nearest(queries: Embeddings, base: Embeddings, *, k: int) -> tuple[NDArray[n
                 row = first + int(i)
                 _, _, tied = index.range_search(block[i : i + 1], float(values[row, -1]) - 2 * _SLACK)
                 tied = np.sort(tied.astype(np.int64))
-                exact = _similarity(block[i : i + 1], base.vectors, np.zeros(len(tied), np.int64), tied)
+                exact = similarities(block[i : i + 1], base.vectors, np.zeros(len(tied), np.int64), tied)
                 order = np.lexsort((tied, -exact))[:k]
                 positions[row], values[row] = tied[order], exact[order]
     return positions, values
 
 
-def kmeans(vectors: NDArray[np.float32], *, k: int, seed: int) -> NDArray[np.float32]:
+def kmeans(vectors: NDArray[np.float32], *, k: int, seed: int, iterations: int = 20) -> NDArray[np.float32]:
     """Spherical k-means.
 
     Args:
         vectors: (n, d) float32, unit length.
         k: number of centroids, at most n.
         seed: for the first centroids.
+        iterations: 20 settle; lists to search in need fewer.
 
     Returns:
         (k, d) float32 centroids, unit length.
@@ -116,7 +117,7 @@ def kmeans(vectors: NDArray[np.float32], *, k: int, seed: int) -> NDArray[np.flo
 
     # fewer points a centroid than faiss asks for is fine here: labels of the tail have few images
     engine = faiss.Kmeans(
-        vectors.shape[1], k, niter=20, seed=seed & 0x7FFFFFFF, spherical=True, min_points_per_centroid=1
+        vectors.shape[1], k, niter=iterations, seed=seed & 0x7FFFFFFF, spherical=True, min_points_per_centroid=1
     )
     engine.train(np.ascontiguousarray(vectors, np.float32))
     found: NDArray[np.float32] = np.asarray(engine.centroids, np.float32)
@@ -126,6 +127,15 @@ def kmeans(vectors: NDArray[np.float32], *, k: int, seed: int) -> NDArray[np.flo
 def _flat(queries: Embeddings, base: Embeddings) -> Any:
     import faiss
 
+    check_comparable(queries, base)
+    index = faiss.IndexFlatIP(base.vectors.shape[1])
+    for first in range(0, len(base), 1 << 18):
+        index.add(np.ascontiguousarray(base.vectors[first : first + (1 << 18)]))
+    return index
+
+
+def check_comparable(queries: Embeddings, base: Embeddings) -> None:
+    """Raise BadInput for an empty set, or vectors of two embedders."""
     if not len(base) or not len(queries):
         raise BadInput(f"nothing to search: {len(queries)} queries, {len(base)} vectors. Embed some images first.")
     if queries.embedder != base.embedder or queries.vectors.shape[1] != base.vectors.shape[1]:
@@ -133,15 +143,12 @@ def _flat(queries: Embeddings, base: Embeddings) -> Any:
             f"vectors of two embedders cannot be compared: {queries.embedder} ({queries.vectors.shape[1]} dimensions) "
             f"and {base.embedder} ({base.vectors.shape[1]}). Embed both with one."
         )
-    index = faiss.IndexFlatIP(base.vectors.shape[1])
-    for first in range(0, len(base), 1 << 18):
-        index.add(np.ascontiguousarray(base.vectors[first : first + (1 << 18)]))
-    return index
 
 
-def _similarity(
+def similarities(
     left_vectors: NDArray[np.float32], right_vectors: NDArray[np.float32], left: NDArray[Any], right: NDArray[Any]
 ) -> NDArray[np.float64]:
+    """Inner products of pairs of rows, in float64 and a fixed order."""
     out = np.empty(len(left))
     for first in range(0, len(left), 1 << 14):
         part = slice(first, first + (1 << 14))

@@ -3,7 +3,6 @@ import itertools
 import json
 
 import networkx as nx
-import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st

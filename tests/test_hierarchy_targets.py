@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from jftdata import ragged
 from jftdata.errors import BadArgument, BadInput, UnknownName
-from jftdata.hierarchy import Hierarchy, ragged, targets
+from jftdata.hierarchy import Hierarchy, targets
 from tests.strategies import dags
 
 DIAMOND = [("top", "left"), ("top", "right"), ("left", "bottom"), ("right", "bottom")]

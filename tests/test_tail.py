@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from jftdata import tail
+from jftdata import ragged, tail
 from jftdata.catalog import Catalog
 from jftdata.errors import BadArgument, BadInput, UnknownName
-from jftdata.hierarchy import Hierarchy, ragged
+from jftdata.hierarchy import Hierarchy
 from jftdata.images import encode_jpeg
 from jftdata.sources.ingest import Record, ingest
 from jftdata.world.jft_table import jft300m

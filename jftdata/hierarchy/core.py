@@ -17,9 +17,8 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from jftdata import storage
+from jftdata import ragged, storage
 from jftdata.errors import BadInput, CycleError, MissingInput, UnknownName, nearest, one_of
-from jftdata.hierarchy import ragged
 
 if TYPE_CHECKING:
     import networkx as nx

@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from jftdata import ragged
 from jftdata.errors import BadInput
-from jftdata.hierarchy import ragged, targets
+from jftdata.hierarchy import targets
 from jftdata.hierarchy.core import Hierarchy
 
 LabelSets = NDArray[Any] | Sequence[Sequence[int]]

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 import numpy as np
 from numpy.typing import NDArray
 
+from jftdata import ragged
 from jftdata.errors import BadArgument, BadInput
-from jftdata.hierarchy import ragged
 from jftdata.hierarchy.core import Hierarchy
 
 if TYPE_CHECKING:
