@@ -488,7 +488,7 @@ class Slow:
         print(os.getpid(), flush=True)
         time.sleep(60)
         yield
-if __name__ == "__main__":
+def go():
     progress.set_quiet(True)
     common = {"hierarchy": None, "made_with": {}, "inputs": {}, "labels": ["a"], "max_rejected": 1}
     ingest([Slow(), Slow()], out=sys.argv[1], workers=2, **common)
@@ -497,8 +497,9 @@ if __name__ == "__main__":
 
 def test_workers_end_with_the_run_that_started_them(tmp_path):
     (tmp_path / "slow.py").write_text(ORPHANS)
+    (tmp_path / "run.py").write_text("if __name__ == '__main__':\n    import slow\n    slow.go()\n")
     with subprocess.Popen(
-        [sys.executable, str(tmp_path / "slow.py"), str(tmp_path / "out")], stdout=subprocess.PIPE
+        [sys.executable, str(tmp_path / "run.py"), str(tmp_path / "out")], stdout=subprocess.PIPE
     ) as dead:
         fd = dead.stdout.fileno()
         said = b""

@@ -1,5 +1,7 @@
 import io
 import json
+import subprocess
+import sys
 import tarfile
 
 import polars as pl
@@ -181,25 +183,37 @@ def test_two_workers_and_small_chunks_make_the_same_catalog(tmp_path, monkeypatc
     assert run(path, tmp_path / "two", workers=2).fingerprint == one.fingerprint
 
 
-def test_a_stopped_run_goes_on_to_the_same_catalog(tmp_path, monkeypatch):
+KILLED = """
+import os, signal, sys
+from jftdata import progress, sources
+from jftdata.sources import ingest, webdataset
+progress.set_quiet(True)
+webdataset.CHUNK_IMAGES = 2
+calls = 0
+real = getattr(ingest, sys.argv[3])
+def dies(*arguments):
+    global calls
+    calls += 1
+    if calls == int(sys.argv[4]):
+        os.kill(os.getpid(), signal.SIGKILL)
+    return real(*arguments)
+setattr(ingest, sys.argv[3], dies)
+sources.from_webdataset(sys.argv[1], out=sys.argv[2], pack=True, workers=1)
+"""
+
+
+@pytest.mark.parametrize(("where", "call"), [("_add", 7), ("_one_chunk", 3), ("_unite", 1), ("_write", 2)])
+def test_a_run_killed_anywhere_goes_on_to_the_same_catalog(tmp_path, monkeypatch, where, call):
     monkeypatch.setattr("jftdata.sources.webdataset.CHUNK_IMAGES", 2)
     path = shard(tmp_path / "s.tar", pairs(*"abcabc"))
+    command = [sys.executable, "-c", KILLED, str(path), str(tmp_path / "c"), where, str(call)]
+    assert subprocess.run(command, check=False).returncode == -9
+    assert not (tmp_path / "c").exists()
     whole = run(path, tmp_path / "whole", pack=True)
-    from jftdata.sources import ingest
-
-    real, calls = ingest._add, []
-
-    def stops(*arguments):
-        calls.append(arguments)
-        if len(calls) == 7:
-            raise RuntimeError("stop")
-        return real(*arguments)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(ingest, "_add", stops)
-        with pytest.raises(RuntimeError, match="stop"):
-            run(path, tmp_path / "c", pack=True)
-    assert run(path, tmp_path / "c", pack=True).fingerprint == whole.fingerprint
+    resumed = run(path, tmp_path / "c", pack=True)
+    assert resumed.fingerprint == whole.fingerprint
+    assert resumed.sidecar.facts == whole.sidecar.facts
+    storage.verify(resumed.path)
 
 
 @pytest.mark.parametrize(
