@@ -12,14 +12,12 @@ negatives are united, and a label that is given by one and negated by another st
 
 import hashlib
 import json
-import multiprocessing
 import os
 import shutil
 import tarfile
-import threading
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -30,7 +28,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from jftdata import images, storage
+from jftdata import images, processes, storage
 from jftdata.catalog import DUPLICATES, FORMAT, REJECTED, SCHEMA, Catalog
 from jftdata.errors import BadArgument, BadInput, ImageRejected, TooManyRejects
 from jftdata.hashing import image_id
@@ -234,7 +232,7 @@ def _run(chunks: Sequence[Chunk], todo: Sequence[int], job: _Job, workers: int |
     left = deque(todo)
     while left:
         suspects: list[int] = []
-        with _pool(min(workers or os.cpu_count() or 1, len(left))) as pool:
+        with processes.pool(min(workers or os.cpu_count() or 1, len(left))) as pool:
             waiting: dict[Future[int], int] = {}
             while waiting or (left and not suspects):
                 try:
@@ -254,11 +252,6 @@ def _run(chunks: Sequence[Chunk], todo: Sequence[int], job: _Job, workers: int |
             yield len(chunks[number]) if done else _alone(chunks[number], number, job)
 
 
-def _pool(workers: int) -> ProcessPoolExecutor:
-    context = multiprocessing.get_context("forkserver")  # fork hangs after polars or torch have started threads
-    return ProcessPoolExecutor(workers, mp_context=context, initializer=_end_with_parent)
-
-
 def _alone(chunk: Chunk, number: int, job: _Job) -> int:
     """Do a chunk whose process died, noting each image before it is decoded, until only those that crash are left out.
 
@@ -272,7 +265,7 @@ def _alone(chunk: Chunk, number: int, job: _Job) -> int:
             left.unlink()
         note.write_text("0 listing")
         try:
-            with _pool(1) as pool:
+            with processes.pool(1) as pool:
                 return pool.submit(_one_chunk, chunk, number, job, frozenset(crashed), note).result()
         except BrokenProcessPool:
             order, doing = note.read_text().split()
@@ -281,18 +274,6 @@ def _alone(chunk: Chunk, number: int, job: _Job) -> int:
                     f"reading image {order} of part {number} ends the process. Get its file again, or leave it out."
                 ) from None
             crashed.add(int(order))
-
-
-def _end_with_parent() -> None:
-    """Stop this worker when the run that started it is gone: it must not write beside the run that resumes."""
-
-    def watch() -> None:
-        parent = multiprocessing.parent_process()
-        if parent is not None:
-            parent.join()
-            os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
 
 
 def _one_chunk(

@@ -5,7 +5,6 @@ and memory stays at a few thousand encoded images. About 500 images/s a core at 
 """
 
 import json
-import multiprocessing
 import os
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
@@ -21,7 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import simplejpeg
 
-from jftdata import storage
+from jftdata import processes, storage
 from jftdata.errors import BadArgument
 from jftdata.world.clean import clean_labels
 from jftdata.world.copies import copy_of, scene
@@ -126,8 +125,7 @@ def write(
             with ExitStack() as stack:
                 pool = None
                 if num_workers > 1 and total > CHUNK:
-                    context = multiprocessing.get_context("forkserver")
-                    pool = stack.enter_context(ProcessPoolExecutor(num_workers, mp_context=context))
+                    pool = stack.enter_context(processes.pool(num_workers))
                 make = partial(
                     _Work, seed=seed, size=size, quality=quality, pool=pool, num_workers=num_workers, progress=progress
                 )
