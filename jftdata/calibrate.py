@@ -1,0 +1,168 @@
+"""From how well two images agree to the probability that one is a copy of the other.
+
+A logistic model on nine features, each with a weight of at least 0, so that more agreement never lowers a probability.
+It is fitted on copies planted in the catalog at hand and on pairs of it known not to be copies; a probability is for a
+pair of which, before it was looked at, a copy was as likely as a hard non-copy. A catalog too small for that takes
+`SHIPPED`, learned on the built-in world.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from jftdata.changes import KINDS
+from jftdata.errors import BadInput
+from jftdata.register import FEATURES, SIZE
+
+MIN_IMAGES = 100
+"""Images a catalog needs for a calibration of its own."""
+TRUE_COPY = (0.85, 0.9)
+"""Pairs with at least so much `detail` and `tiles` are taken for real copies, not for known non-copies."""
+_RIDGE = 1e-3
+_F64 = NDArray[np.float64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Calibration:
+    """What turns features into a probability, and how well it did."""
+
+    learned_on: str
+    """Which images it was fitted on."""
+    weights: tuple[float, ...]
+    """One for each of `register.FEATURES`, at least 0."""
+    offset: float
+    num_copies: int
+    num_non_copies: int
+    num_excluded: int = 0
+    """Pairs that agree too well to be known non-copies: the catalog has copies of its own."""
+    kinds: dict[str, dict[str, float]] = field(default_factory=dict)
+    """By kind of change: share of the planted copies with a probability of at least 0.5 (`recall`), and at the threshold
+    where 1% as many non-copies lie (`recall_at_99`)."""
+    false_alarms: float = 0.0
+    """Share of the non-copies with a probability of at least 0.5."""
+
+    def probability(self, features: _F64) -> _F64:
+        """(n,) probabilities of (n, 9) features; 0 where nothing was found alike."""
+        score = expand(features) @ np.array(self.weights) + self.offset
+        return np.where(features[:, 0] > 0, 1 / (1 + np.exp(-np.clip(score, -50, 50))), 0.0)
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON values, to be saved beside a result."""
+        return {**asdict(self), "weights": list(self.weights), "features": list(FEATURES)}
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Self:
+        """What `to_json` gave.
+
+        Raises:
+            BadInput: other features than this version measures, or a part is missing.
+        """
+        if list(value.get("features", ())) != list(FEATURES):
+            raise BadInput(f"the calibration is for {value.get('features')}, not {list(FEATURES)}. Calibrate again.")
+        try:
+            return cls(**{k: tuple(v) if k == "weights" else v for k, v in value.items() if k != "features"})
+        except TypeError as error:
+            raise BadInput(f"the calibration is not whole ({error}). Calibrate again.") from error
+
+
+def expand(features: _F64) -> _F64:
+    """The (n, 9) values the weights are for: each rises with agreement, correlations on Fisher's scale."""
+    x = features.copy()
+    x[:, 1:6] = np.arctanh(np.clip(x[:, 1:6], -0.5, 0.995))
+    x[:, 7] = np.clip(x[:, 7], 0, 1)
+    x[:, 8] = -x[:, 8]
+    return x
+
+
+def fit(
+    copies: _F64, kinds: NDArray[np.int64], non_copies: _F64, *, learned_on: str, num_excluded: int = 0
+) -> Calibration:
+    """Fit the model; copies and non-copies weigh the same in all.
+
+    Args:
+        copies: (n, 9) features of planted copies.
+        kinds: (n,) which of `changes.KINDS` each is of, by position.
+        non_copies: (m, 9) features of pairs known not to be copies.
+        learned_on: which images they are from.
+        num_excluded: pairs left out of the non-copies.
+
+    Raises:
+        BadInput: no copies or no non-copies.
+    """
+    from scipy.optimize import minimize
+
+    if not len(copies) or not len(non_copies):
+        raise BadInput(f"nothing to calibrate on: {len(copies)} copies, {len(non_copies)} non-copies. Give both.")
+    x = np.concatenate([expand(copies), expand(non_copies)])
+    sign = np.concatenate([np.ones(len(copies)), -np.ones(len(non_copies))])
+    weight = np.concatenate([np.full(len(copies), 0.5 / len(copies)), np.full(len(non_copies), 0.5 / len(non_copies))])
+    mean, spread = x.mean(axis=0), np.maximum(x.std(axis=0), 1e-3)
+    z = (x - mean) / spread
+
+    def loss(theta: _F64) -> tuple[float, _F64]:
+        margin = sign * (z @ theta[:-1] + theta[-1])
+        slope = -sign * weight / (1 + np.exp(np.clip(margin, -50, 50)))
+        value = float((weight * np.logaddexp(0, -margin)).sum() + _RIDGE * (theta[:-1] ** 2).sum())
+        return value, np.append(z.T @ slope + 2 * _RIDGE * theta[:-1], slope.sum())
+
+    bounds = [(0.0, None)] * len(FEATURES) + [(None, None)]
+    best = minimize(loss, np.zeros(len(FEATURES) + 1), jac=True, method="L-BFGS-B", bounds=bounds).x
+    weights = best[:-1] / spread
+    fitted = Calibration(
+        learned_on=learned_on,
+        weights=tuple(round(float(w), 6) for w in weights),
+        offset=round(float(best[-1] - weights @ mean), 6),
+        num_copies=len(copies),
+        num_non_copies=len(non_copies),
+        num_excluded=num_excluded,
+    )
+    return judged(fitted, copies, kinds, non_copies)
+
+
+def judged(calibration: Calibration, copies: _F64, kinds: NDArray[np.int64], non_copies: _F64) -> Calibration:
+    """The calibration with what it reaches on some copies and non-copies, by kind of change."""
+    good, bad = calibration.probability(copies), calibration.probability(non_copies)
+    ranked = np.sort(bad)[::-1]
+    shares = {}
+    for at, kind in enumerate(KINDS):
+        own = good[kinds == at]
+        if len(own):
+            # the highest threshold that lets no more than one non-copy through for 99 copies
+            limit = ranked[min(len(own) // 99, len(ranked) - 1)]
+            shares[kind] = {"recall": float((own >= 0.5).mean()), "recall_at_99": float((own > limit).mean())}
+    return Calibration(**{**asdict(calibration), "kinds": shares, "false_alarms": float((bad >= 0.5).mean())})
+
+
+def twins(views: NDArray[np.uint8], others: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Non-copies made to fool: what `views` and `others` (n, 32, 32, 3) make when they share only what does not count.
+
+    Returns:
+        (2n, 32, 32, 3): the inside of the other within the border of the first, then the colour layout of the first
+        (means of 8x8 cells) with the detail of the other.
+    """
+    edge = SIZE // 8
+    framed = views.copy()
+    framed[:, edge:-edge, edge:-edge] = others[:, edge:-edge, edge:-edge]
+
+    def layout(x: NDArray[np.uint8]) -> NDArray[np.float32]:
+        cells = x.reshape(len(x), 8, 4, 8, 4, 3).mean(axis=(2, 4), dtype=np.float32)
+        return cells.repeat(4, axis=1).repeat(4, axis=2)
+
+    mixed = np.clip(layout(views) + others - layout(others), 0, 255).astype(np.uint8)
+    return np.concatenate([framed, mixed])
+
+
+def surely_copies(features: _F64) -> NDArray[np.bool_]:
+    """(n,) which pairs of neighbours agree as only copies do, so that they must not be taken for known non-copies."""
+    detail, tiles = features[:, FEATURES.index("detail")], features[:, FEATURES.index("tiles")]
+    return (detail >= TRUE_COPY[0]) & (tiles >= TRUE_COPY[1])
+
+
+SHIPPED = Calibration(
+    learned_on="not learned yet", weights=(0.0, 0.0, 1.5, 1.0, 1.0, 2.0, 0.5, 1.0, 1.0), offset=-7.0,
+    num_copies=0, num_non_copies=0,
+)  # fmt: skip
+"""Learned on the built-in world; used for catalogs of fewer than `MIN_IMAGES` images."""

@@ -1,0 +1,522 @@
+"""Copies of images, verified on the pixels: each pair with a probability, its transform and the kind of change.
+
+Images are read once, into views of 32x32 pixels. Candidates are the nearest by descriptor of nine views of each image
+(as it is, mirrored, stretched, and five crops); each is brought into register (`register`) and given a probability
+(`calibrate`). Images with the same pixels, whatever their bytes, are found without that. Pairs of images that look the
+same are given as a star around the lowest id, so that 10,000 copies are 9,999 pairs.
+Memory: 3 KB an image on disk, and 0.4 KB for each image and candidate in memory. Cost: TIMES
+"""
+
+import hashlib
+import os
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numba
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from jftdata import calibrate, images, neighbors, register, storage
+from jftdata.calibrate import Calibration
+from jftdata.catalog import REJECTED, Catalog
+from jftdata.changes import KINDS, change
+from jftdata.embeddings import Embeddings
+from jftdata.errors import BadArgument, ImageRejected
+from jftdata.hashing import image_id, keyed_hash, keyed_order, uniform
+from jftdata.pixels import PLACE
+from jftdata.progress import progress
+from jftdata.register import FEATURES, SIZE
+
+FORMAT = "jftdata.copies/1"
+PAIRS = {
+    "image_a": pl.Int64(),
+    "image_b": pl.Int64(),
+    "probability": pl.Float64(),  # that one is a copy of the other
+    "similarity": pl.Float64(),  # mean correlation of textured tiles in register
+    "kind": pl.String(),  # what was done to it, as far as it shows; parts joined by +
+    "mirror": pl.Boolean(),
+    "scale_x": pl.Float64(),  # how much wider a's content is in b
+    "scale_y": pl.Float64(),
+    "shift_x": pl.Float64(),  # where the middle of b lies in a, as a share of a's width from its middle
+    "shift_y": pl.Float64(),
+}
+"""Columns of the pairs; between two catalogs `image_a` is called `test_image` and `image_b` `train_image`."""
+MIN_PROBABILITY = 0.5
+_VIEWS = (  # crop (left, top, width, height) as shares of the frame, mirrored
+    ((0.0, 0.0, 1.0, 1.0), False), ((0.0, 0.0, 1.0, 1.0), True), ((0.1, 0.1, 0.8, 0.8), False),
+    ((0.0, 0.0, 0.78, 0.78), False), ((0.22, 0.0, 0.78, 0.78), False), ((0.0, 0.22, 0.78, 0.78), False),
+    ((0.22, 0.22, 0.78, 0.78), False), ((0.11, 0.0, 0.78, 1.0), False), ((0.0, 0.11, 1.0, 0.78), False),
+)  # fmt: skip
+_VECTOR = "copies/1"
+_MIN_SIMILARITY = 0.46  # of crops to half the area 3 in 1,000 lie below in their best view, of 20th neighbours half
+_BLOCK = 1 << 17
+_SAMPLE = 200  # images that copies are planted of
+_NON_COPIES = 20_000
+_LONG = 128  # planted copies are made of images of at most so many pixels a side, since views are small
+_I64 = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Copies:
+    """What was found."""
+
+    pairs: pl.DataFrame
+    """Columns of `PAIRS`, most probable first, then by ids."""
+    calibration: Calibration
+    rejected: pl.DataFrame
+    """Images that could not be read: image, reason, message. They are in no pair."""
+    num_images: int
+    """Images looked at."""
+    num_candidates: int
+    """Pairs that were verified."""
+
+
+def find(
+    catalog: Catalog, *, min_probability: float = MIN_PROBABILITY, k: int = 20, calibration: Calibration | None = None,
+    seed: int = 0, out: Path | str | None = None, workers: int | None = None,
+) -> Copies:  # fmt: skip
+    """Copies inside a catalog.
+
+    Args:
+        catalog: the images.
+        min_probability: pairs below are left out; in [0, 1].
+        k: candidates of an image by its plain view, a quarter as many by each other one.
+        calibration: None makes one on this catalog, or takes `calibrate.SHIPPED` when it has fewer than 100 images.
+        seed: chooses the images that are calibrated on.
+        out: folder to keep the result in; there already and made in the same way, it is returned at once.
+        workers: threads; None is one a core. Results do not depend on it.
+
+    Raises:
+        BadArgument: `min_probability` or `k` out of range.
+        BadInput: a catalog without pixels.
+        OutputExists: `out` is there, made otherwise.
+    """
+    return _run(catalog, None, min_probability, k, calibration, seed, out, workers)
+
+
+def find_between(
+    test: Catalog, train: Catalog, *, min_probability: float = MIN_PROBABILITY, k: int = 20,
+    calibration: Calibration | None = None, seed: int = 0, out: Path | str | None = None, workers: int | None = None,
+) -> Copies:  # fmt: skip
+    """Images of `test` that have a copy in `train`; the same file in both counts, with probability 1.
+
+    Args and errors are those of `find`; copies for the calibration are planted in `train`.
+    """
+    return _run(test, train, min_probability, k, calibration, seed, out, workers)
+
+
+def open_copies(path: Path | str) -> Copies:
+    """A result that was kept.
+
+    Raises:
+        MissingInput: nothing there.
+        BadInput: an artefact of another kind.
+    """
+    path = Path(path)
+    sidecar = storage.read_sidecar(path, kind="jftdata.copies")
+    return Copies(
+        pl.read_parquet(path / "pairs.parquet", glob=False),
+        Calibration.from_json(sidecar.facts["calibration"]),
+        pl.read_parquet(path / "rejected.parquet", glob=False),
+        sidecar.facts["num_images"],
+        sidecar.facts["num_candidates"],
+    )
+
+
+def _run(
+    one: Catalog, other: Catalog | None, min_probability: float, k: int, calibration: Calibration | None, seed: int,
+    out: Path | str | None, workers: int | None,
+) -> Copies:  # fmt: skip
+    if not 0 <= min_probability <= 1:
+        raise BadArgument(f"`min_probability` must be in [0, 1]. Got {min_probability}.")
+    if k < 1:
+        raise BadArgument(f"`k` must be at least 1. Got {k}.")
+    if out is None:
+        with tempfile.TemporaryDirectory() as folder:
+            return _search(one, other, min_probability, k, calibration, seed, Path(folder), workers)
+    given = None if calibration is None else calibration.to_json()
+    made_with = {"min_probability": min_probability, "k": k, "seed": seed, "calibration": given}
+    inputs = {"catalog": one.fingerprint} if other is None else {"test": one.fingerprint, "train": other.fingerprint}
+    with storage.building(out, format=FORMAT, made_with=made_with, inputs=inputs) as build:
+        if build is not None:
+            work = build.folder / "work"
+            work.mkdir(exist_ok=True)
+            found = _search(one, other, min_probability, k, calibration, seed, work, workers)
+            found.pairs.write_parquet(build.folder / "pairs.parquet")
+            found.rejected.write_parquet(build.folder / "rejected.parquet")
+            build.facts = {
+                "num_pairs": len(found.pairs), "num_images": found.num_images, "num_rejected": len(found.rejected),
+                "num_candidates": found.num_candidates, "calibration": found.calibration.to_json(),
+            }  # fmt: skip
+            for file in work.iterdir():
+                file.unlink()
+            work.rmdir()
+    return open_copies(out)
+
+
+def _search(
+    one: Catalog, other: Catalog | None, min_probability: float, k: int, calibration: Calibration | None, seed: int,
+    work: Path, workers: int | None,
+) -> Copies:  # fmt: skip
+    base = _read(one, work / "a", workers)
+    sets = (base,) if other is None else (base, _read(other, work / "b", workers))
+    last = sets[-1]
+    left, right = _inside(base, k=k) if other is None else _between(base, last, k=k)
+    found = _verify(base, last, left, right, seed, workers)
+    if calibration is None:
+        calibration = calibrate.SHIPPED
+        if len(last) >= calibrate.MIN_IMAGES and len(found.non_copies):
+            calibration = _calibrate(other or one, last, found, seed, workers)
+    probability = calibration.probability(found.features)
+    probability[found.same] = 1.0
+    keep = probability >= min_probability
+    pairs = _table(base, last, found, probability, keep)
+    if other is not None:
+        pairs = pairs.rename({"image_a": "test_image", "image_b": "train_image"})
+    rejected = pl.concat([s.rejected for s in sets])
+    return Copies(pairs, calibration, rejected, sum(map(len, sets)), len(left))
+
+
+# ---- reading ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Set:
+    """The images of a catalog that could be read."""
+
+    images: _I64
+    """(n,) ids, ascending."""
+    views: NDArray[np.uint8]
+    """(n, 32, 32, 3)."""
+    pixels: NDArray[np.uint64]
+    """(n,) hash of the decoded pixels and their shape."""
+    rejected: pl.DataFrame
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+
+def _read(catalog: Catalog, at: Path, workers: int | None) -> _Set:
+    """Decode every image once; what a killed run has read is not read again."""
+    places = catalog.rows(catalog.images(), columns=("image", *PLACE))
+    ids = places["image"].to_numpy()
+    n = len(ids)
+    done = at.with_suffix(".done.npy")
+    if not done.exists() and n:
+        views = np.lib.format.open_memmap(at.with_suffix(".views.npy"), "w+", np.uint8, (n, SIZE, SIZE, 3))
+        hashes = np.zeros(n, np.uint64)
+        failed: dict[int, tuple[str, str]] = {}
+        shards, offsets, lengths = (places[c].to_list() for c in PLACE)
+
+        def load(i: int) -> int:
+            try:
+                data = catalog.read(shards[i], offsets[i], lengths[i])
+                if image_id(hashlib.sha256(data).digest()) != ids[i]:
+                    raise ImageRejected("damaged", "the bytes have changed since the catalog was made")
+                pixels, _ = images.decode(data)
+            except ImageRejected as error:
+                failed[i] = (error.reason, str(error))
+                return 0
+            views[i] = register.view(pixels)
+            digest = hashlib.blake2b(pixels.tobytes(), digest_size=8, key=repr(pixels.shape).encode())
+            hashes[i] = int.from_bytes(digest.digest(), "big")
+            return 1
+
+        with (
+            progress("read", total=n, unit="image") as bar,
+            ThreadPoolExecutor(workers or os.cpu_count() or 1) as pool,
+        ):
+            for first in range(0, n, 4096):
+                part = range(first, min(first + 4096, n))
+                some = [part[i : i + 32] for i in range(0, len(part), 32)]
+                for done_now in pool.map(lambda rows: [load(i) for i in rows], some):
+                    bar.update(len(done_now))
+        views.flush()
+        bad = sorted(failed)
+        pl.DataFrame(
+            {"image": ids[bad], "reason": [failed[i][0] for i in bad], "message": [failed[i][1] for i in bad]},
+            schema={"image": pl.Int64(), **{c: REJECTED[c] for c in ("reason", "message")}},
+        ).write_parquet(at.with_suffix(".rejected.parquet"))
+        with storage.atomic_path(done) as temp, temp.open("wb") as file:
+            np.save(file, hashes)
+    if not n:
+        schema = {"image": pl.Int64(), **{c: REJECTED[c] for c in ("reason", "message")}}
+        return _Set(ids, np.empty((0, SIZE, SIZE, 3), np.uint8), np.empty(0, np.uint64), pl.DataFrame(schema=schema))
+    rejected = pl.read_parquet(at.with_suffix(".rejected.parquet"), glob=False)
+    everything = np.load(at.with_suffix(".views.npy"), mmap_mode="r")
+    hashes = np.load(done)
+    if len(rejected):
+        good = ~np.isin(ids, rejected["image"].to_numpy())
+        ids, everything, hashes = ids[good], everything[good], hashes[good]
+    return _Set(ids, everything, hashes, rejected)
+
+
+# ---- candidates ------------------------------------------------------------------------------------------------------
+
+
+def _inside(base: _Set, *, k: int) -> tuple[_I64, _I64]:
+    """Candidate pairs (left < right) of one set, each once, in order."""
+    first, of = _groups(base.views.reshape(len(base), -1))
+    same, of_same = _groups(base.pixels)
+    everyone = np.arange(len(base))
+    pairs = [np.stack([first[of], everyone], axis=1), np.stack([same[of_same], everyone], axis=1)]
+    if len(first) > 1:
+        plain = _vectors(base.views, first, 0)
+        for view in range(len(_VIEWS)):
+            queries = plain if view == 0 else _vectors(base.views, first, view)
+            at, near = _near(queries, plain, 1 + _wanted(k, view))
+            pairs.append(np.stack([first[at], first[near]], axis=1))
+    both = np.sort(np.concatenate(pairs), axis=1)
+    return _once(both[both[:, 0] != both[:, 1]])
+
+
+def _between(one: _Set, other: _Set, *, k: int) -> tuple[_I64, _I64]:
+    """Candidate pairs of two sets, each once, in order; views of either side are looked up among the other."""
+    pairs = [np.empty((0, 2), np.int64)]
+    if len(one) and len(other):
+        first_a, of_a = _groups(one.views.reshape(len(one), -1))
+        first_b, of_b = _groups(other.views.reshape(len(other), -1))
+        plain_a, plain_b = _vectors(one.views, first_a, 0), _vectors(other.views, first_b, 0)
+        for view in range(len(_VIEWS)):
+            queries = plain_a if view == 0 else _vectors(one.views, first_a, view)
+            pairs.append(np.stack(_near(queries, plain_b, _wanted(k, view)), axis=1))
+            if view:
+                queries = _vectors(other.views, first_b, view)
+                pairs.append(np.stack(_near(queries, plain_a, _wanted(k, view))[::-1], axis=1))
+        looks = np.unique(np.concatenate(pairs), axis=0)
+        # images that look the same: each test image with the first of the training images, and the other way round
+        pairs = [_spread(looks, of_a, first_b), _spread(looks[:, ::-1], of_b, first_a)[:, ::-1]]
+        shared = np.intersect1d(one.pixels, other.pixels)
+        at_a, at_b = (np.flatnonzero(np.isin(s.pixels, shared)) for s in (one, other))
+        same_a, of_a = _groups(one.pixels[at_a])
+        same_b, of_b = _groups(other.pixels[at_b])
+        pairs += [np.stack([at_a, at_b[same_b[of_a]]], axis=1), np.stack([at_a[same_a[of_b]], at_b], axis=1)]
+    return _once(np.concatenate(pairs))
+
+
+def _near(queries: Embeddings, base: Embeddings, k: int) -> tuple[_I64, _I64]:
+    """The k nearest of each query that are alike enough to be looked at."""
+    near, similarity = neighbors.nearest(queries, base, k=min(len(base), k))
+    at, column = np.nonzero(similarity >= _MIN_SIMILARITY)
+    return at, near[at, column]
+
+
+def _wanted(k: int, view: int) -> int:
+    return k if view == 0 else max(1, k // 4)
+
+
+def _once(pairs: _I64) -> tuple[_I64, _I64]:
+    both = np.unique(pairs, axis=0)
+    return np.ascontiguousarray(both[:, 0]), np.ascontiguousarray(both[:, 1])
+
+
+def _spread(looks: _I64, of: _I64, first: _I64) -> _I64:
+    """Pairs (image, first image of the other look) of every image of a look."""
+    order = np.argsort(of, kind="stable")
+    start = np.searchsorted(of[order], np.arange(of.max(initial=-1) + 2))
+    many = np.diff(start)[looks[:, 0]]
+    at = np.arange(many.sum()) - np.repeat(np.cumsum(many) - many, many)
+    return np.stack([order[np.repeat(start[looks[:, 0]], many) + at], np.repeat(first[looks[:, 1]], many)], axis=1)
+
+
+def _groups(rows: NDArray[Any]) -> tuple[_I64, _I64]:
+    """Rows that differ: position of the first of each, ascending, and for every row which of them it is."""
+    keys = np.empty(len(rows), "V16")
+    for i in range(len(rows)):
+        keys[i] = hashlib.blake2b(rows[i].tobytes(), digest_size=16).digest()
+    _, first, of = np.unique(keys, return_index=True, return_inverse=True)
+    order = np.argsort(first)
+    rank = np.empty(len(order), np.int64)
+    rank[order] = np.arange(len(order))
+    return first[order].astype(np.int64), rank[of]
+
+
+def _vectors(views: NDArray[np.uint8], at: _I64, view: int) -> Embeddings:
+    """Descriptors of one view of some images, with their positions for ids."""
+    out = np.empty((len(at), 320), np.float32)
+    (left, top, width, height), mirror = _VIEWS[view]
+    for first in range(0, len(at), _BLOCK):
+        part = slice(first, first + _BLOCK)
+        _describe(np.ascontiguousarray(views[at[part]]), left, top, width, height, mirror, out[part])
+    return Embeddings.of(out, np.arange(len(at)), embedder=_VECTOR)
+
+
+@numba.njit(cache=True, nogil=True)
+def _describe(
+    views: NDArray[np.uint8], left: float, top: float, width: float, height: float, mirror: bool,
+    out: NDArray[np.float32],
+) -> None:  # fmt: skip
+    """8x8 colours less their mean, and 4x4 cells of 8 gradient directions, each part of length 0.71; of a crop."""
+    x = np.empty((SIZE, SIZE, 3), np.float32)
+    grey = np.empty((SIZE, SIZE), np.float32)
+    for at in range(len(views)):
+        vector = out[at]
+        vector[:] = 0
+        for i in range(SIZE):
+            fy = min(max(top * SIZE + (i + 0.5) * height - 0.5, 0.0), SIZE - 1.001)
+            iy = int(fy)
+            fy -= iy
+            for j in range(SIZE):
+                fx = min(max(left * SIZE + (j + 0.5) * width - 0.5, 0.0), SIZE - 1.001)
+                ix = int(fx)
+                fx -= ix
+                to = SIZE - 1 - j if mirror else j
+                for c in range(3):
+                    above = views[at, iy, ix, c] * (1 - fx) + views[at, iy, ix + 1, c] * fx
+                    below = views[at, iy + 1, ix, c] * (1 - fx) + views[at, iy + 1, ix + 1, c] * fx
+                    x[i, to, c] = (above * (1 - fy) + below * fy) / 255
+                grey[i, to] = 0.299 * x[i, to, 0] + 0.587 * x[i, to, 1] + 0.114 * x[i, to, 2]
+        for i in range(SIZE):
+            for j in range(SIZE):
+                for c in range(3):
+                    vector[(i // 4 * 8 + j // 4) * 3 + c] += x[i, j, c] / 16
+                gx = grey[i, j + 1] - grey[i, j - 1] if 0 < j < SIZE - 1 else np.float32(0)
+                gy = grey[i + 1, j] - grey[i - 1, j] if 0 < i < SIZE - 1 else np.float32(0)
+                turn = (np.arctan2(gy, gx) / (2 * np.pi) * 8) % 8
+                low = int(turn) % 8
+                share = turn - int(turn)
+                strength = np.sqrt(gx * gx + gy * gy)
+                cell = 192 + (i // 8 * 4 + j // 8) * 8
+                vector[cell + low] += strength * (1 - share)
+                vector[cell + (low + 1) % 8] += strength * share
+        for c in range(3):
+            mean = np.float32(0)
+            for cell in range(64):
+                mean += vector[cell * 3 + c] / 64
+            for cell in range(64):
+                vector[cell * 3 + c] -= mean
+        for i in range(192, 320):
+            vector[i] = np.sqrt(vector[i])
+        vector[192:] -= vector[192:].mean()
+        for first, stop in ((0, 192), (192, 320)):
+            length = np.sqrt((vector[first:stop] ** 2).sum())
+            vector[first:stop] /= max(length, 0.1)
+        length = np.sqrt((vector**2).sum())
+        if length < 1e-3:  # a flat image: any direction will do
+            vector[0] = 1
+            length = np.sqrt((vector**2).sum())
+        vector /= length
+
+
+# ---- verification ----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Found:
+    left: _I64
+    right: _I64
+    same: NDArray[np.bool_]
+    """Pairs of the same pixels."""
+    features: NDArray[np.float64]
+    transforms: NDArray[np.float64]
+    contrast: NDArray[np.float64]
+    non_copies: NDArray[np.float64]
+    """Features of a sample of the pairs that are no copies."""
+    num_excluded: int
+    """Pairs that agree too well to be in that sample."""
+
+
+def _verify(one: _Set, other: _Set, left: _I64, right: _I64, seed: int, workers: int | None) -> _Found:
+    """Register all candidates; those in which no detail agrees are dropped at once."""
+    kept: list[tuple[NDArray[Any], ...]] = []
+    rest: list[NDArray[np.float64]] = []
+    num_excluded = 0
+    share = _NON_COPIES / max(1, len(left))
+    with progress("verify", total=len(left), unit="pair") as bar:
+        for first in range(0, max(1, len(left)), _BLOCK):
+            a, b = left[first : first + _BLOCK], right[first : first + _BLOCK]
+            found = register.align(one.views, other.views, a, b, workers=workers)
+            same = one.pixels[a] == other.pixels[b]
+            alike = found.features[:, 0] > 0
+            keep = same | alike
+            kept.append((a[keep], b[keep], same[keep], *(v[keep] for v in vars(found).values())))
+            copy = same | calibrate.surely_copies(found.features)
+            drawn = uniform(keyed_hash(one.images[a] ^ other.images[b], seed=seed, stream="copies/non-copies")) < share
+            rest.append(found.features[alike & ~copy & drawn])
+            num_excluded += int(copy.sum())
+            bar.update(len(a))
+    a, b, same, features, transforms, contrast = (np.concatenate(v) for v in zip(*kept, strict=True))
+    return _Found(a, b, same, features, transforms, contrast, np.concatenate(rest), num_excluded)
+
+
+def _calibrate(catalog: Catalog, base: _Set, found: _Found, seed: int, workers: int | None) -> Calibration:
+    """Plant copies of a sample of the images and fit on them, on neighbours, and on twins made to fool."""
+    chosen = np.sort(keyed_order(base.images, seed=seed, stream="copies/calibrate")[:_SAMPLE])
+    places = catalog.rows(base.images[chosen], columns=PLACE)
+
+    def planted(i: int) -> NDArray[np.uint8] | None:
+        try:
+            pixels, _ = images.decode(catalog.read(*places.row(i)))
+        except ImageRejected:  # gone since it was read
+            return None
+        height, width = pixels.shape[:2]
+        less = min(1.0, _LONG / max(height, width))
+        pixels = images.resize(pixels, width=max(8, round(width * less)), height=max(8, round(height * less)))
+        return np.stack([register.view(change(pixels, kind=kind, image=int(ids[i]), seed=seed)) for kind in KINDS])
+
+    ids = base.images[chosen]
+    with ThreadPoolExecutor(workers or os.cpu_count() or 1) as pool:
+        made = list(pool.map(planted, range(len(chosen))))
+    there = [i for i, copies in enumerate(made) if copies is not None]
+    copies = np.concatenate([copies for copies in made if copies is not None])
+    kinds = np.tile(np.arange(len(KINDS)), len(there))
+    views = base.views[chosen[there]]
+    at = np.arange(len(views))
+    good = register.align(views, copies, at.repeat(len(KINDS)), np.arange(len(copies)), workers=workers)
+    fooling = calibrate.twins(views, np.roll(views, 1, axis=0))
+    bad = register.align(views, fooling, np.tile(at, 2), np.arange(len(fooling)), workers=workers).features
+    return calibrate.fit(
+        good.features, kinds, np.concatenate([found.non_copies, bad[bad[:, 0] > 0]]),
+        learned_on=f"{len(views)} images of catalog {catalog.fingerprint[:12]}, seed {seed}",
+        num_excluded=found.num_excluded,
+    )  # fmt: skip
+
+
+# ---- the answer ------------------------------------------------------------------------------------------------------
+
+
+def _table(
+    one: _Set, other: _Set, found: _Found, probability: NDArray[np.float64], keep: NDArray[np.bool_]
+) -> pl.DataFrame:
+    p = found.transforms[keep]
+    p[found.same[keep] & ~p.any(axis=1)] = (1, 0, 0, 0, 1, 0)  # the same pixels, without texture
+    features, contrast, same = found.features[keep], found.contrast[keep], found.same[keep]
+    wide, high = np.hypot(p[:, 0], p[:, 3]), np.hypot(p[:, 1], p[:, 4])
+    columns = {
+        "image_a": one.images[found.left[keep]],
+        "image_b": other.images[found.right[keep]],
+        "probability": probability[keep],
+        "similarity": np.where(same, 1.0, features[:, FEATURES.index("tiles")]),
+        "kind": [_kind(*row) for row in zip(p, features, contrast, same, strict=True)],
+        "mirror": p[:, 0] < 0,
+        "scale_x": 1 / wide,
+        "scale_y": 1 / high,
+        "shift_x": p[:, 2] / 2,
+        "shift_y": p[:, 5] / 2,
+    }
+    frame = pl.DataFrame(columns, schema=PAIRS)
+    order = ("probability", "similarity", "image_a", "image_b")
+    return frame.sort(order, descending=[True, True, False, False])
+
+
+def _kind(
+    p: NDArray[np.float64], features: NDArray[np.float64], contrast: NDArray[np.float64], same: bool
+) -> str:  # fmt: skip
+    """What the transform and the features say was done, in the order it shows."""
+    if same:
+        return "same pixels"
+    wide, high = float(np.hypot(p[0], p[3])), float(np.hypot(p[1], p[4]))
+    overlap, tiles, weak, colour = (features[FEATURES.index(n)] for n in ("overlap", "tiles", "weak_tiles", "colour"))
+    said = {
+        "mirrored": p[0] < 0,
+        "stretched": abs(np.log(wide / high)) > 0.06,
+        "cropped": max(abs(np.log(wide)), abs(np.log(high))) > 0.03 or overlap < 0.97,
+        "turned": max(abs(p[1]), abs(p[3])) > 0.02,
+        "recoloured": colour < 0.9 or abs(np.log(contrast[1])) > 0.3 or abs(np.log(contrast[0])) > 0.15,
+        "overlaid": weak < tiles - 0.25,
+    }
+    return "+".join(name for name, is_so in said.items() if is_so) or "same frame"
