@@ -486,7 +486,7 @@ class Slow:
         return 1
     def records(self):
         print(os.getpid(), flush=True)
-        time.sleep(60)
+        time.sleep(600)
         yield
 def go():
     progress.set_quiet(True)
@@ -507,7 +507,7 @@ def test_workers_end_with_the_run_that_started_them(tmp_path):
             said += os.read(fd, 100)
         dead.kill()
         # every worker holds the other end of this pipe: it closes when the last of them has ended
-        ready, _, _ = select.select([fd], [], [], 20)
+        ready, _, _ = select.select([fd], [], [], 90)
         assert ready, "workers outlived their run"
         assert os.read(fd, 100) == b""
     assert np.unique(said.split()).size == 2
