@@ -96,7 +96,7 @@ def rotated(pixels: Pixels, draws: Draws) -> Pixels:
     turned = Image.fromarray(pixels).rotate(angle, Image.Resampling.BICUBIC)
     sine, cosine = abs(np.sin(np.deg2rad(angle))), np.cos(np.deg2rad(angle))
     share = min(width / (width * cosine + height * sine), height / (height * cosine + width * sine))
-    x, y = width * (1 - share) / 2, height * (1 - share) / 2
+    x, y = width * (1 - share) / 2 + 1, height * (1 - share) / 2 + 1  # a pixel in, where black is mixed into the edge
     return np.asarray(turned.resize((width, height), Image.Resampling.BICUBIC, (x, y, width - x, height - y)))
 
 

@@ -10,8 +10,10 @@ Memory: 3 KB an image on disk, and 0.4 KB for each image and candidate in memory
 import hashlib
 import os
 import tempfile
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +54,7 @@ _VIEWS = (  # crop (left, top, width, height) as shares of the frame, mirrored
     ((0.22, 0.22, 0.78, 0.78), False), ((0.11, 0.0, 0.78, 1.0), False), ((0.0, 0.11, 1.0, 0.78), False),
 )  # fmt: skip
 _VECTOR = "copies/1"
+_KEY = "V16"
 _MIN_SIMILARITY = 0.46  # of crops to half the area 3 in 1,000 lie below in their best view, of 20th neighbours half
 _BLOCK = 1 << 17
 _SAMPLE = 200  # images that copies are planted of
@@ -165,8 +168,12 @@ def _search(
     base = _read(one, work / "a", workers)
     sets = (base,) if other is None else (base, _read(other, work / "b", workers))
     last = sets[-1]
-    left, right = _inside(base, k=k) if other is None else _between(base, last, k=k)
-    found = _verify(base, last, left, right, seed, workers)
+    pixels = _pixels(sets, workers)
+    if other is None:
+        left, right = _inside(base, pixels[0], k=k, workers=workers)
+    else:
+        left, right = _between(base, last, pixels[0], pixels[1], k=k, workers=workers)
+    found = _verify(base, last, left, right, pixels[0][left] == pixels[-1][right], seed, workers)
     if calibration is None:
         calibration = calibrate.SHIPPED
         if len(last) >= calibrate.MIN_IMAGES and len(found.non_copies):
@@ -188,12 +195,13 @@ def _search(
 class _Set:
     """The images of a catalog that could be read."""
 
+    catalog: Catalog
     images: _I64
     """(n,) ids, ascending."""
     views: NDArray[np.uint8]
     """(n, 32, 32, 3)."""
-    pixels: NDArray[np.uint64]
-    """(n,) hash of the decoded pixels and their shape."""
+    looks: NDArray[Any]
+    """(n,) a key of each view."""
     rejected: pl.DataFrame
 
     def __len__(self) -> int:
@@ -205,10 +213,9 @@ def _read(catalog: Catalog, at: Path, workers: int | None) -> _Set:
     places = catalog.rows(catalog.images(), columns=("image", *PLACE))
     ids = places["image"].to_numpy()
     n = len(ids)
-    done = at.with_suffix(".done.npy")
+    done = at.with_suffix(".done")
     if not done.exists() and n:
         views = np.lib.format.open_memmap(at.with_suffix(".views.npy"), "w+", np.uint8, (n, SIZE, SIZE, 3))
-        hashes = np.zeros(n, np.uint64)
         failed: dict[int, tuple[str, str]] = {}
         shards, offsets, lengths = (places[c].to_list() for c in PLACE)
 
@@ -222,8 +229,6 @@ def _read(catalog: Catalog, at: Path, workers: int | None) -> _Set:
                 failed[i] = (error.reason, str(error))
                 return 0
             views[i] = register.view(pixels)
-            digest = hashlib.blake2b(pixels.tobytes(), digest_size=8, key=repr(pixels.shape).encode())
-            hashes[i] = int.from_bytes(digest.digest(), "big")
             return 1
 
         with (
@@ -241,59 +246,86 @@ def _read(catalog: Catalog, at: Path, workers: int | None) -> _Set:
             {"image": ids[bad], "reason": [failed[i][0] for i in bad], "message": [failed[i][1] for i in bad]},
             schema={"image": pl.Int64(), **{c: REJECTED[c] for c in ("reason", "message")}},
         ).write_parquet(at.with_suffix(".rejected.parquet"))
-        with storage.atomic_path(done) as temp, temp.open("wb") as file:
-            np.save(file, hashes)
+        storage.write_text(done, "")
     if not n:
         schema = {"image": pl.Int64(), **{c: REJECTED[c] for c in ("reason", "message")}}
-        return _Set(ids, np.empty((0, SIZE, SIZE, 3), np.uint8), np.empty(0, np.uint64), pl.DataFrame(schema=schema))
+        return _Set(
+            catalog, ids, np.empty((0, SIZE, SIZE, 3), np.uint8), np.empty(0, _KEY), pl.DataFrame(schema=schema)
+        )
     rejected = pl.read_parquet(at.with_suffix(".rejected.parquet"), glob=False)
     everything = np.load(at.with_suffix(".views.npy"), mmap_mode="r")
-    hashes = np.load(done)
     if len(rejected):
         good = ~np.isin(ids, rejected["image"].to_numpy())
-        ids, everything, hashes = ids[good], everything[good], hashes[good]
-    return _Set(ids, everything, hashes, rejected)
+        ids, everything = ids[good], everything[good]
+    looks = np.array([hashlib.blake2b(v.tobytes(), digest_size=16).digest() for v in everything], _KEY)
+    return _Set(catalog, ids, everything, looks, rejected)
+
+
+def _pixels(sets: Sequence[_Set], workers: int | None) -> list[NDArray[Any]]:
+    """A key of the decoded pixels of each image; it is decoded again only where another image has the same view."""
+    looks, counts = np.unique(np.concatenate([s.looks for s in sets]), return_counts=True)
+    shared = looks[counts > 1]
+
+    def key(some: _Set, place: tuple[str, int, int], look: bytes) -> bytes:
+        try:
+            pixels, _ = images.decode(some.catalog.read(*place))
+        except ImageRejected:  # gone since it was read
+            return look
+        return hashlib.blake2b(pixels.tobytes(), digest_size=16, key=repr(pixels.shape).encode()).digest()
+
+    out = []
+    with ThreadPoolExecutor(workers or os.cpu_count() or 1) as pool:
+        for some in sets:
+            keys = some.looks.copy()
+            at = np.flatnonzero(np.isin(keys, shared))
+            places = some.catalog.rows(some.images[at], columns=PLACE).rows()
+            for i, found in zip(at, pool.map(partial(key, some), places, keys[at].tolist()), strict=True):
+                keys[i] = np.frombuffer(found, _KEY)[0]
+            out.append(keys)
+    return out
 
 
 # ---- candidates ------------------------------------------------------------------------------------------------------
 
 
-def _inside(base: _Set, *, k: int) -> tuple[_I64, _I64]:
+def _inside(base: _Set, pixels: NDArray[Any], *, k: int, workers: int | None) -> tuple[_I64, _I64]:
     """Candidate pairs (left < right) of one set, each once, in order."""
-    first, of = _groups(base.views.reshape(len(base), -1))
-    same, of_same = _groups(base.pixels)
+    first, of = _groups(base.looks)
+    same, of_same = _groups(pixels)
     everyone = np.arange(len(base))
     pairs = [np.stack([first[of], everyone], axis=1), np.stack([same[of_same], everyone], axis=1)]
     if len(first) > 1:
-        plain = _vectors(base.views, first, 0)
+        plain = _vectors(base.views, first, 0, workers)
         for view in range(len(_VIEWS)):
-            queries = plain if view == 0 else _vectors(base.views, first, view)
+            queries = plain if view == 0 else _vectors(base.views, first, view, workers)
             at, near = _near(queries, plain, 1 + _wanted(k, view))
             pairs.append(np.stack([first[at], first[near]], axis=1))
     both = np.sort(np.concatenate(pairs), axis=1)
     return _once(both[both[:, 0] != both[:, 1]])
 
 
-def _between(one: _Set, other: _Set, *, k: int) -> tuple[_I64, _I64]:
+def _between(
+    one: _Set, other: _Set, pixels_a: NDArray[Any], pixels_b: NDArray[Any], *, k: int, workers: int | None
+) -> tuple[_I64, _I64]:
     """Candidate pairs of two sets, each once, in order; views of either side are looked up among the other."""
     pairs = [np.empty((0, 2), np.int64)]
     if len(one) and len(other):
-        first_a, of_a = _groups(one.views.reshape(len(one), -1))
-        first_b, of_b = _groups(other.views.reshape(len(other), -1))
-        plain_a, plain_b = _vectors(one.views, first_a, 0), _vectors(other.views, first_b, 0)
+        first_a, of_a = _groups(one.looks)
+        first_b, of_b = _groups(other.looks)
+        plain_a, plain_b = _vectors(one.views, first_a, 0, workers), _vectors(other.views, first_b, 0, workers)
         for view in range(len(_VIEWS)):
-            queries = plain_a if view == 0 else _vectors(one.views, first_a, view)
+            queries = plain_a if view == 0 else _vectors(one.views, first_a, view, workers)
             pairs.append(np.stack(_near(queries, plain_b, _wanted(k, view)), axis=1))
             if view:
-                queries = _vectors(other.views, first_b, view)
+                queries = _vectors(other.views, first_b, view, workers)
                 pairs.append(np.stack(_near(queries, plain_a, _wanted(k, view))[::-1], axis=1))
         looks = np.unique(np.concatenate(pairs), axis=0)
         # images that look the same: each test image with the first of the training images, and the other way round
         pairs = [_spread(looks, of_a, first_b), _spread(looks[:, ::-1], of_b, first_a)[:, ::-1]]
-        shared = np.intersect1d(one.pixels, other.pixels)
-        at_a, at_b = (np.flatnonzero(np.isin(s.pixels, shared)) for s in (one, other))
-        same_a, of_a = _groups(one.pixels[at_a])
-        same_b, of_b = _groups(other.pixels[at_b])
+        shared = np.intersect1d(pixels_a, pixels_b)
+        at_a, at_b = (np.flatnonzero(np.isin(keys, shared)) for keys in (pixels_a, pixels_b))
+        same_a, of_a = _groups(pixels_a[at_a])
+        same_b, of_b = _groups(pixels_b[at_b])
         pairs += [np.stack([at_a, at_b[same_b[of_a]]], axis=1), np.stack([at_a[same_a[of_b]], at_b], axis=1)]
     return _once(np.concatenate(pairs))
 
@@ -323,11 +355,8 @@ def _spread(looks: _I64, of: _I64, first: _I64) -> _I64:
     return np.stack([order[np.repeat(start[looks[:, 0]], many) + at], np.repeat(first[looks[:, 1]], many)], axis=1)
 
 
-def _groups(rows: NDArray[Any]) -> tuple[_I64, _I64]:
-    """Rows that differ: position of the first of each, ascending, and for every row which of them it is."""
-    keys = np.empty(len(rows), "V16")
-    for i in range(len(rows)):
-        keys[i] = hashlib.blake2b(rows[i].tobytes(), digest_size=16).digest()
+def _groups(keys: NDArray[Any]) -> tuple[_I64, _I64]:
+    """Keys that differ: position of the first of each, ascending, and for every position which of them it has."""
     _, first, of = np.unique(keys, return_index=True, return_inverse=True)
     order = np.argsort(first)
     rank = np.empty(len(order), np.int64)
@@ -335,13 +364,17 @@ def _groups(rows: NDArray[Any]) -> tuple[_I64, _I64]:
     return first[order].astype(np.int64), rank[of]
 
 
-def _vectors(views: NDArray[np.uint8], at: _I64, view: int) -> Embeddings:
+def _vectors(views: NDArray[np.uint8], at: _I64, view: int, workers: int | None) -> Embeddings:
     """Descriptors of one view of some images, with their positions for ids."""
     out = np.empty((len(at), 320), np.float32)
     (left, top, width, height), mirror = _VIEWS[view]
-    for first in range(0, len(at), _BLOCK):
-        part = slice(first, first + _BLOCK)
-        _describe(np.ascontiguousarray(views[at[part]]), left, top, width, height, mirror, out[part])
+
+    def run(first: int) -> None:
+        part = slice(first, first + 1024)
+        _describe(views[at[part]], left, top, width, height, mirror, out[part])
+
+    with ThreadPoolExecutor(workers or os.cpu_count() or 1) as pool:
+        list(pool.map(run, range(0, len(at), 1024)))
     return Embeddings.of(out, np.arange(len(at)), embedder=_VECTOR)
 
 
@@ -420,7 +453,9 @@ class _Found:
     """Pairs that agree too well to be in that sample."""
 
 
-def _verify(one: _Set, other: _Set, left: _I64, right: _I64, seed: int, workers: int | None) -> _Found:
+def _verify(
+    one: _Set, other: _Set, left: _I64, right: _I64, equal: NDArray[np.bool_], seed: int, workers: int | None
+) -> _Found:
     """Register all candidates; those in which no detail agrees are dropped at once."""
     kept: list[tuple[NDArray[Any], ...]] = []
     rest: list[NDArray[np.float64]] = []
@@ -430,7 +465,7 @@ def _verify(one: _Set, other: _Set, left: _I64, right: _I64, seed: int, workers:
         for first in range(0, max(1, len(left)), _BLOCK):
             a, b = left[first : first + _BLOCK], right[first : first + _BLOCK]
             found = register.align(one.views, other.views, a, b, workers=workers)
-            same = one.pixels[a] == other.pixels[b]
+            same = equal[first : first + _BLOCK]
             alike = found.features[:, 0] > 0
             keep = same | alike
             kept.append((a[keep], b[keep], same[keep], *(v[keep] for v in vars(found).values())))

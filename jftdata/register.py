@@ -21,7 +21,7 @@ from jftdata.images import resize
 
 SIZE = 32
 """Pixels a side of a view."""
-FEATURES = ("overlap", "correlation", "detail", "tiles", "weak_tiles", "inner", "evidence", "colour", "move")
+FEATURES = ("overlap", "correlation", "detail", "tiles", "weak_tiles", "inner", "evidence", "colour", "move", "texture")
 """What `align` measures of a pair in register:
 overlap: share of b's frame that a covers;
 correlation: zero-mean normalised correlation of luminance over it;
@@ -31,7 +31,9 @@ weak_tiles: the same over the quarter of the texture that agrees least;
 inner: the same over tiles that do not touch the border of the frame;
 evidence: logarithm of how much texture agrees;
 colour: cosine of the colours less their means, 1 where an image has hardly any;
-move: how far the transform is from none."""
+move: how far the transform is from none;
+texture: like detail, with the contrast around each pixel made the same, so that the outline of a thing on white counts no
+more than what is inside of it."""
 _HALF = SIZE // 2
 _SCALES = (0.7, 0.84, 1.0, 1.19, 1.43)
 _REACH = (0.36, 0.36, 0.4, 0.39, 0.43)  # largest shift at each scale, in halves of the frame
@@ -55,7 +57,7 @@ class Alignment:
     """How n pairs agree, and under which transforms."""
 
     features: F64
-    """(n, 9): the columns of `FEATURES`; all 0 where the search found nothing alike."""
+    """(n, 10): the columns of `FEATURES`; all 0 where the search found nothing alike."""
     transforms: F64
     """(n, 6): pixel (u, v) of b shows a at (p0 u + p1 v + p2, p3 u + p4 v + p5); the frame is [-1, 1] both ways."""
     contrast: F64
@@ -132,7 +134,7 @@ def _align(
     warps = np.zeros((2 * num * num, _HALF * _HALF), np.float32)
     sums = np.zeros((2 * num * num, 2), np.float32)
     dots = np.empty((2 * num * num, _LANES), np.float32)
-    lanes = np.zeros((_HALF * _HALF, _LANES), np.float32)
+    lanes = np.zeros((_LANES, _HALF * _HALF), np.float32)
     planes = np.empty((_LANES, 3, SIZE, SIZE), np.float32)
     smalls = np.empty((_LANES, _HALF, _HALF), np.float32)
     plane = np.empty((3, SIZE, SIZE), np.float32)
@@ -152,9 +154,9 @@ def _align(
             _planes(views_b[right[stop]], planes[stop - at], smalls[stop - at])
             for y in range(_HALF):
                 for x in range(_HALF):
-                    lanes[y * _HALF + x, stop - at] = smalls[stop - at, y, x]
+                    lanes[stop - at, y * _HALF + x] = smalls[stop - at, y, x]
             stop += 1
-        _dots(warps, lanes, span, place, dots)
+        _dots(warps, lanes, place, dots)
         for pair in range(at, stop):
             _search(dots, pair - at, sums, smalls[pair - at], span, place, starts, scores)
             if scores[0] >= _MIN_SCORE:
@@ -190,8 +192,9 @@ def _warps(a: F32, low: I64, share: F32, span: I64, place: F64, warps: F32, sums
     wide = np.empty((_HALF, _HALF), np.float32)
     for mirror in range(2):
         for i in range(num):
+            wide[:] = 0
             for y in range(_HALF):
-                for x in range(_HALF):
+                for x in range(span[i, 0], span[i, 1]):
                     k, f = low[i, x], share[i, x]
                     if mirror:
                         wide[y, x] = a[y, _HALF - 1 - k] * (1 - f) + a[y, _HALF - 2 - k] * f
@@ -207,9 +210,10 @@ def _warps(a: F32, low: I64, share: F32, span: I64, place: F64, warps: F32, sums
                 square = np.float32(0)
                 for y in range(span[j, 0], span[j, 1]):
                     k, f = low[j, y], share[j, y]
-                    for x in range(span[i, 0], span[i, 1]):
-                        value = wide[k, x] * (1 - f) + wide[k + 1, x] * f
-                        warps[at, y * _HALF + x] = value
+                    above, below, to = wide[k], wide[k + 1], warps[at, y * _HALF : (y + 1) * _HALF]
+                    for x in range(_HALF):
+                        value = above[x] * (1 - f) + below[x] * f
+                        to[x] = value
                         total += value
                         square += value * value
                 sums[at, 0] = total
@@ -217,7 +221,7 @@ def _warps(a: F32, low: I64, share: F32, span: I64, place: F64, warps: F32, sums
 
 
 @numba.njit(cache=True, nogil=True, fastmath=True)
-def _dots(warps: F32, lanes: F32, span: I64, place: F64, dots: F32) -> None:
+def _dots(warps: F32, lanes: F32, place: F64, dots: F32) -> None:
     """Inner products of every warp with every image of the block."""
     num = len(place)
     for i in range(num):
@@ -227,17 +231,19 @@ def _dots(warps: F32, lanes: F32, span: I64, place: F64, dots: F32) -> None:
                 continue
             for mirror in range(2):
                 at = (mirror * num + i) * num + j
-                for lane in range(_LANES):
-                    dots[at, lane] = 0
-                for k in range(span[j, 0] * _HALF, span[j, 1] * _HALF, 8):
-                    w0, w1, w2, w3 = warps[at, k], warps[at, k + 1], warps[at, k + 2], warps[at, k + 3]
-                    w4, w5, w6, w7 = warps[at, k + 4], warps[at, k + 5], warps[at, k + 6], warps[at, k + 7]
-                    for lane in range(_LANES):
-                        dots[at, lane] += (
-                            w0 * lanes[k, lane] + w1 * lanes[k + 1, lane] + w2 * lanes[k + 2, lane]
-                            + w3 * lanes[k + 3, lane] + w4 * lanes[k + 4, lane] + w5 * lanes[k + 5, lane]
-                            + w6 * lanes[k + 6, lane] + w7 * lanes[k + 7, lane]
-                        )  # fmt: skip
+                warp, dot = warps[at], dots[at]
+                d0 = d1 = d2 = d3 = d4 = d5 = d6 = d7 = np.float32(0)
+                for k in range(_HALF * _HALF):  # eight sums in registers: four times as fast as an array of them
+                    value = warp[k]
+                    d0 += value * lanes[0, k]
+                    d1 += value * lanes[1, k]
+                    d2 += value * lanes[2, k]
+                    d3 += value * lanes[3, k]
+                    d4 += value * lanes[4, k]
+                    d5 += value * lanes[5, k]
+                    d6 += value * lanes[6, k]
+                    d7 += value * lanes[7, k]
+                dot[0], dot[1], dot[2], dot[3], dot[4], dot[5], dot[6], dot[7] = d0, d1, d2, d3, d4, d5, d6, d7
 
 
 @numba.njit(cache=True, nogil=True)
@@ -307,11 +313,11 @@ def _finish(
             p[4] = place[starts[k, 2], 0]
             p[5] = place[starts[k, 2], 1]
             if attempt == 0:
-                _sample(small, p, warped, there)
+                _sample(small, p, warped, there, False)
                 if _agreement(warped, small_b, there, 2)[1] < _MIN_START:
                     break
             if attempt == 1 or _refine(small, small_b, p, 4):
-                count = _sample(small, p, warped, there)
+                count = _sample(small, p, warped, there, False)
                 r, d = _agreement(warped, small_b, there, 2)
                 r *= math.sqrt(math.sqrt(count / (_HALF * _HALF)))
                 if r > best:
@@ -323,13 +329,13 @@ def _finish(
     there = np.empty((SIZE, SIZE), np.bool_)
     warped = np.empty((SIZE, SIZE), np.float32)
     p[:] = chosen
-    _sample(plane[0], p, warped, there)
+    _sample(plane[0], p, warped, there, True)
     before = _agreement(warped, plane_b[0], there, 3)[1]
     if _refine(plane[0], plane_b[0], p, 5):
-        _sample(plane[0], p, warped, there)
+        _sample(plane[0], p, warped, there, True)
         if _agreement(warped, plane_b[0], there, 3)[1] >= before:
             chosen[:] = p
-    _sample(plane[0], chosen, warped, there)
+    _sample(plane[0], chosen, warped, there, True)
     features[1], features[2] = _agreement(warped, plane_b[0], there, 3)
     _tiles(warped, plane_b[0], there, features, contrast)
     _colour(plane, plane_b, chosen, features, contrast)
@@ -340,18 +346,21 @@ def _finish(
 
 
 @numba.njit(cache=True, nogil=True)
-def _sample(a: F32, p: F64, out: F32, there: NDArray[np.bool_]) -> int:
-    """a where the pixels of b come from, and which of them lie inside of it; how many do."""
+def _sample(a: F32, p: F64, out: F32, there: NDArray[np.bool_], inside: bool) -> int:
+    """a where the pixels of b come from, and which of them lie in it; `inside`: by a pixel, where its edge is in b."""
     size = len(a)
     half = size / 2
     count = 0
+    wide, high = math.hypot(p[0], p[3]), math.hypot(p[1], p[4])
+    last_x = 1 - wide / half if inside and wide > 1.03 else 1.0
+    last_y = 1 - high / half if inside and high > 1.03 else 1.0
     for y in range(size):
         v = (y + 0.5) / half - 1
         for x in range(size):
             u = (x + 0.5) / half - 1
             sx = p[0] * u + p[1] * v + p[2]
             sy = p[3] * u + p[4] * v + p[5]
-            there[y, x] = abs(sx) <= 1 and abs(sy) <= 1
+            there[y, x] = abs(sx) <= last_x and abs(sy) <= last_y
             out[y, x] = 0
             if there[y, x]:
                 fx = min(max((sx + 1) * half - 0.5, 0.0), size - 1.001)
@@ -636,14 +645,29 @@ def _tiles(x: F32, y: F32, there: NDArray[np.bool_], features: F64, contrast: F6
     features[5] = good_inner / max(inner, 1e-9)
     features[6] = math.log1p(evidence / 30)
     contrast[0] = gain
+    xx = yy = xy = 1e-9
+    for i in range(SIZE):
+        top, bottom = max(i - 2, 0), min(i + 3, SIZE)
+        for j in range(SIZE):
+            if there[i, j]:
+                first, stop = max(j - 2, 0), min(j + 3, SIZE)
+                m = _box(t[0], top, bottom, first, stop)
+                mx, my = _box(t[1], top, bottom, first, stop) / m, _box(t[2], top, bottom, first, stop) / m
+                wx = max(_box(t[3], top, bottom, first, stop) / m - mx * mx, 0.0)
+                wy = max(_box(t[4], top, bottom, first, stop) / m - my * my, 0.0)
+                dx, dy = (x[i, j] - mx) / math.sqrt(wx + 16), (y[i, j] - my) / math.sqrt(wy + 16)
+                xx += dx * dx
+                yy += dy * dy
+                xy += dx * dy
+    features[9] = xy / math.sqrt((xx + 0.02 * n) * (yy + 0.02 * n))
 
 
 @numba.njit(cache=True, nogil=True)
 def _colour(a: F32, b: F32, p: F64, features: F64, contrast: F64) -> None:
     there = np.empty((SIZE, SIZE), np.bool_)
     red, blue = np.empty((SIZE, SIZE), np.float32), np.empty((SIZE, SIZE), np.float32)
-    n = max(_sample(a[1], p, red, there), 1)
-    _sample(a[2], p, blue, there)
+    n = max(_sample(a[1], p, red, there, True), 1)
+    _sample(a[2], p, blue, there, True)
     red_a = blue_a = red_b = blue_b = aa = bb = ab = 0.0
     for i in range(SIZE):
         for j in range(SIZE):
