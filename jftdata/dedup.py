@@ -6,16 +6,19 @@ get here: they are one row of the catalog. The default threshold was measured on
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from jftdata import neighbors
 from jftdata.catalog import Catalog
 from jftdata.embeddings import Embeddings
 from jftdata.errors import BadInput
+from jftdata.progress import say
 
 MIN_SIMILARITY = 0.92
 """Default threshold for the `descriptor` embedder."""
 PAIRS = {"image_a": pl.Int64(), "image_b": pl.Int64(), "similarity": pl.Float64()}
 OVERLAP = {"test_image": pl.Int64(), "train_image": pl.Int64(), "similarity": pl.Float64()}
+_SMALL = 60_000**2  # comparisons that faiss does in about half a minute, sooner than torch is loaded and lists are made
 GROUPS = {"group": pl.Int64(), "image": pl.Int64()}
 
 
@@ -29,18 +32,16 @@ def find_pairs(embeddings: Embeddings, *, min_similarity: float = MIN_SIMILARITY
     Returns:
         Columns of `PAIRS`, `image_a < image_b`, sorted by similarity (highest first), then ids.
 
-    Cost: n^2 d multiply-adds; about 1 s for 10,000 and 2 min for 100,000 images on two cores.
+    Cost: up to 60,000 images exact by faiss, 1 s for 10,000; beyond that `join.self_join`, which finds at least 99% of
+    the pairs, measured, and says so.
 
     >>> v = np.array([[1, 0], [1, 0], [0, 1]], np.float32)
     >>> find_pairs(Embeddings.of(v, np.array([5, 6, 7]), embedder="toy")).rows()
     [(5, 6, 1.0)]
     """
-    left, right, value = neighbors.range_search(embeddings, embeddings, min_similarity=min_similarity)
-    once = left < right
+    left, right, value = _similar(embeddings, embeddings, min_similarity)
     ids = embeddings.images
-    frame = pl.DataFrame(
-        {"image_a": ids[left[once]], "image_b": ids[right[once]], "similarity": value[once]}, schema=PAIRS
-    )
+    frame = pl.DataFrame({"image_a": ids[left], "image_b": ids[right], "similarity": value}, schema=PAIRS)
     return frame.sort("similarity", "image_a", "image_b", descending=[True, False, False])
 
 
@@ -96,8 +97,28 @@ def find_overlap(test: Embeddings, train: Embeddings, *, min_similarity: float =
 
     Source: Sun et al. 2017, section 4.3 and appendix A.
     """
-    left, right, value = neighbors.range_search(test, train, min_similarity=min_similarity)
+    left, right, value = _similar(test, train, min_similarity)
     frame = pl.DataFrame(
         {"test_image": test.images[left], "train_image": train.images[right], "similarity": value}, schema=OVERLAP
     )
     return frame.sort("similarity", "test_image", "train_image", descending=[True, False, False])
+
+
+def _similar(
+    left: Embeddings, right: Embeddings, min_similarity: float
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
+    """Positions and similarities of all pairs at or above the threshold; in one set each pair once."""
+    same = left is right
+    if len(left) * len(right) <= _SMALL:
+        a, b, value = neighbors.range_search(left, right, min_similarity=min_similarity)
+        once = a < b if same else np.ones(len(a), np.bool_)
+        return a[once], b[once], value[once]
+    from jftdata import join  # loads torch
+
+    found = (
+        join.self_join(left, min_similarity=min_similarity)
+        if same
+        else join.join(left, right, min_similarity=min_similarity)
+    )
+    say(found.plan)
+    return found.left, found.right, found.similarity

@@ -13,7 +13,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 LAYERS = (
     {"errors", "hashing", "processes", "progress", "ragged", "storage"},
     {"hierarchy", "images", "catalog", "embeddings", "checkpoint", "results", "subset", "pixels"},
-    {"sources", "world", "tail", "plots", "neighbors", "dedup", "diff", "sheet", "noise", "backbone", "embed"},
+    {"sources", "world", "tail", "plots", "neighbors", "join", "dedup", "diff", "sheet", "noise", "backbone", "embed"},
     {"changes", "register", "calibrate", "copies"},
     {"recipes", "pretrain", "transfer"},
     {"study"},
