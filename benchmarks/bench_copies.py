@@ -35,7 +35,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
     parser.add_argument("--sets", nargs="+", choices=SETS, default=SETS)
-    parser.add_argument("--originals", type=int, default=1000, help="images copied in every kind; of photos all are")
+    parser.add_argument("--originals", type=int, default=500, help="images copied in every kind; of photos all are")
     parser.add_argument("--distractors", type=int, default=10_000)
     parser.add_argument("--without-imagededup", action="store_true")
     parser.add_argument("--seed", type=int, default=0)

@@ -191,7 +191,8 @@ def _between(draws: Draws, low: float, high: float) -> float:
 
 
 def _bytes(values: NDArray[np.floating]) -> Pixels:
-    return np.clip(np.rint(values), 0, 255).astype(np.uint8)
+    rounded: Pixels = np.clip(np.rint(values), 0, 255).astype(np.uint8)
+    return rounded
 
 
 def _crop(pixels: Pixels, draws: Draws, wide: float, high: float) -> Pixels:

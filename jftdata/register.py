@@ -11,6 +11,7 @@ import math
 import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Any
 
 import numba
 import numpy as np
@@ -23,7 +24,7 @@ SIZE = 32
 """Pixels a side of a view."""
 FEATURES = ("overlap", "correlation", "detail", "tiles", "weak_tiles", "inner", "evidence", "colour", "move", "texture")
 """What `align` measures of a pair in register:
-overlap: share of b's frame that a covers;
+overlap: share of the frame that shows less which the other one covers;
 correlation: zero-mean normalised correlation of luminance over it;
 detail: the same of what is left when the mean of the 7x7 pixels around is taken away;
 tiles: the same of 8x8 tiles, averaged by how much texture a tile has in either image, so that sky does not count;
@@ -268,6 +269,7 @@ def _search(
         if ratio > _MAX_RATIO or ratio < 1 / _MAX_RATIO:
             continue
         best, best_i, best_j = -2.0, 0, 0
+        whole = _HALF * _HALF / (max(place[si, 0], 1.0) * max(place[sj, 0], 1.0))  # what a can cover at these scales
         for i in range(si, si + _SHIFTS):
             x0, x1 = span[i, 0], span[i, 1]
             for j in range(sj, sj + _SHIFTS):
@@ -279,7 +281,7 @@ def _search(
                 va = max(sums[at, 1] - sa * sa / count, 0.0) + _QUIET * count
                 vb = square[y1, x1] - square[y0, x1] - square[y1, x0] + square[y0, x0] - sb * sb / count
                 r = (dots[at, lane] - sa * sb / count) / math.sqrt(va * (max(vb, 0.0) + _QUIET * count))
-                r *= math.sqrt(math.sqrt(count / (_HALF * _HALF)))
+                r *= math.sqrt(math.sqrt(count / whole))
                 if r > best:
                     best, best_i, best_j = r, i, j
         k = _STARTS - 1
@@ -319,13 +321,20 @@ def _finish(
             if attempt == 1 or _refine(small, small_b, p, 4):
                 count = _sample(small, p, warped, there, False)
                 r, d = _agreement(warped, small_b, there, 2)
-                r *= math.sqrt(math.sqrt(count / (_HALF * _HALF)))
+                shown = max(math.hypot(p[0], p[3]), 1.0) * max(math.hypot(p[1], p[4]), 1.0)
+                r *= math.sqrt(math.sqrt(count * shown / (_HALF * _HALF)))
                 if r > best:
                     best, detail = r, d
                     chosen[:] = p
                 break
     if detail < _MIN_DETAIL:
         return
+    swapped = (
+        abs(chosen[0] * chosen[4] - chosen[1] * chosen[3]) > 1.02
+    )  # b shows more than a: measured on a's frame, which b covers, and without its own border
+    if swapped:
+        plane, plane_b = plane_b, plane
+        _invert(chosen)
     there = np.empty((SIZE, SIZE), np.bool_)
     warped = np.empty((SIZE, SIZE), np.float32)
     p[:] = chosen
@@ -339,10 +348,22 @@ def _finish(
     features[1], features[2] = _agreement(warped, plane_b[0], there, 3)
     _tiles(warped, plane_b[0], there, features, contrast)
     _colour(plane, plane_b, chosen, features, contrast)
+    if swapped:
+        _invert(chosen)
+        contrast[0], contrast[1] = 1 / contrast[0], 1 / contrast[1]
     wide, high = math.hypot(chosen[0], chosen[3]), math.hypot(chosen[1], chosen[4])
     features[8] = abs(math.log(wide)) + abs(math.log(high)) + (abs(chosen[2]) + abs(chosen[5])) / 2
     features[8] += abs(chosen[1]) + abs(chosen[3])
     transform[:] = chosen
+
+
+@numba.njit(cache=True, nogil=True)
+def _invert(p: F64) -> None:
+    """The transform the other way, in place."""
+    size = p[0] * p[4] - p[1] * p[3]
+    a, b, c, d = p[4] / size, -p[1] / size, -p[3] / size, p[0] / size
+    x, y = -(a * p[2] + b * p[5]), -(c * p[2] + d * p[5])
+    p[0], p[1], p[2], p[3], p[4], p[5] = a, b, x, c, d, y
 
 
 @numba.njit(cache=True, nogil=True)
@@ -450,8 +471,11 @@ def _refine(a: F32, b: F32, p: F64, steps: int) -> bool:
 
 
 @numba.njit(cache=True, nogil=True, fastmath=True)
-def _slopes(a: F32, b: F32, p: F64, v: float, gain: float, offset: float, spread: float, row: F32) -> float:
-    """Warped values of a row of b, their slopes, residuals and weights; returns the weighed sum of the residuals."""
+def _slopes(a: F32, b: F32, p: F64, v: Any, gain: Any, offset: Any, spread: Any, row: F32) -> float:
+    """Warped values of a row of b, their slopes, residuals and weights; returns the weighed sum of the residuals.
+
+    v, gain, offset and spread are float32, or all of it would be computed in float64.
+    """
     size = len(a)
     half = np.float32(size / 2)
     away = np.float32(0)

@@ -223,7 +223,7 @@ def test_a_calibration_comes_back_from_json(found):
     with pytest.raises(BadInput, match="Calibrate again"):
         calibrate.Calibration.from_json({**value, "features": ["overlap"]})
     with pytest.raises(BadInput, match="not whole"):
-        calibrate.Calibration.from_json({k: v for k, v in value.items() if k != "weights"})
+        calibrate.Calibration.from_json({k: v for k, v in value.items() if k != "offset"})
 
 
 @pytest.fixture
