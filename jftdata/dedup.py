@@ -4,6 +4,8 @@ Two images are near-duplicates when their descriptors are at least `min_similari
 get here: they are one row of the catalog. The default threshold was measured on planted copies of the built-in world.
 """
 
+from collections.abc import Mapping, Sequence
+
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
@@ -11,7 +13,7 @@ from numpy.typing import NDArray
 from jftdata import neighbors
 from jftdata.catalog import Catalog
 from jftdata.embeddings import Embeddings
-from jftdata.errors import BadInput
+from jftdata.errors import BadInput, UnknownOption, one_of
 from jftdata.progress import say
 
 MIN_SIMILARITY = 0.92
@@ -20,6 +22,10 @@ PAIRS = {"image_a": pl.Int64(), "image_b": pl.Int64(), "similarity": pl.Float64(
 OVERLAP = {"test_image": pl.Int64(), "train_image": pl.Int64(), "similarity": pl.Float64()}
 _SMALL = 60_000**2  # comparisons that faiss does in about half a minute, sooner than torch is loaded and lists are made
 GROUPS = {"group": pl.Int64(), "image": pl.Int64()}
+RESOLVED = {
+    **GROUPS, "kept": pl.Boolean(), "labels": pl.List(pl.String()), "conflicts": pl.List(pl.String())
+}  # fmt: skip
+_KEEP = {"pixels": "pixels", "bytes": "bytes", "labels": "num_labels"}
 
 
 def find_pairs(embeddings: Embeddings, *, min_similarity: float = MIN_SIMILARITY) -> pl.DataFrame:
@@ -75,17 +81,94 @@ def group_pairs(pairs: pl.DataFrame) -> pl.DataFrame:
     return pl.DataFrame({"group": first[component], "image": ids}, schema=GROUPS).sort("group", "image")
 
 
-def extra_copies(groups: pl.DataFrame, catalog: Catalog) -> pl.Series:
-    """Images to drop so that one of each group stays: the one with most pixels, then most bytes, then the lowest id.
+def chains(groups: pl.DataFrame, pairs: pl.DataFrame) -> pl.DataFrame:
+    """How far a group is held together by links of links: a chain of frames is no set of copies.
+
+    Args:
+        groups: what `group_pairs` returns.
+        pairs: the pairs it was made of.
+
+    Returns:
+        One row a group with `num_images`, `num_pairs` and `longest`, the most links between two of its images: 1 when all
+        are copies of each other, 2 for a star; look at groups above 2. Sorted by `longest`, then group.
+
+    Cost: groups times their size times their pairs; groups of more than 1,000 images are walked from 20 of them.
+
+    >>> pairs = pl.DataFrame({"image_a": [1, 2, 3], "image_b": [2, 3, 4]})
+    >>> chains(group_pairs(pairs), pairs).rows()
+    [(1, 4, 3, 3)]
+    """
+    neighbours: dict[int, list[int]] = {}
+    for a, b in pairs.select("image_a", "image_b").iter_rows():
+        neighbours.setdefault(a, []).append(b)
+        neighbours.setdefault(b, []).append(a)
+    rows = []
+    for (group,), part in groups.group_by("group"):
+        members = part["image"].sort().to_list()
+        starts = members if len(members) <= 1000 else members[:: len(members) // 20]
+        longest = max(_furthest(start, neighbours) for start in starts)
+        rows.append((group, len(members), sum(len(neighbours[m]) for m in members) // 2, longest))
+    schema = {"group": pl.Int64(), "num_images": pl.Int64(), "num_pairs": pl.Int64(), "longest": pl.Int64()}
+    return pl.DataFrame(rows, schema=schema, orient="row").sort("longest", "group", descending=[True, False])
+
+
+def resolve(groups: pl.DataFrame, catalog: Catalog, *, keep: Sequence[str] = ("pixels", "bytes")) -> pl.DataFrame:
+    """Which image of each group stays, with the labels of all of its copies, and labels that contradict.
+
+    Args:
+        groups: what `group_pairs` returns.
+        catalog: the images.
+        keep: what makes an image worth keeping, most important first: `pixels`, `bytes` (least compressed) or `labels`
+            (most given ones); the lowest id decides last.
+
+    Returns:
+        One row an image of a group: `group`, `image`, `kept`; on the kept one `labels`, the united labels of the group,
+        and `conflicts`, those of them that are given to one copy while another copy has labels, but none that is the
+        same, above or below; both empty on the others. Sorted by group, then image.
+
+    Raises:
+        BadArgument: an unknown criterion.
+        BadInput: an image that is not in the catalog.
+    """
+    for criterion in keep:
+        if criterion not in _KEEP:
+            raise one_of("criterion", criterion, _KEEP, error=UnknownOption)
+    tree = catalog.hierarchy
+    rows = catalog.rows(groups["image"].to_numpy(), columns=["image", "width", "height", "length", "labels"])
+    ranked = groups.join(rows, on="image").with_columns(
+        pixels=pl.col("width").cast(pl.Int64) * pl.col("height"),
+        bytes=pl.col("length"),
+        num_labels=pl.col("labels").list.len().cast(pl.Int64),
+    )
+    order = [_KEEP[criterion] for criterion in keep]
+    ranked = ranked.sort("group", *order, "image", descending=[False, *(True for _ in order), False])
+    out = []
+    for (group,), part in ranked.group_by("group", maintain_order=True):
+        given = part["labels"].to_list()
+        united = sorted({label for labels in given for label in labels})
+        related = {label: {label, *tree.ancestor_ids(label).tolist()} for label in united}
+        conflicts = [
+            label
+            for label in united
+            if any(
+                labels and not any(label in related[other] or other in related[label] for other in labels)
+                for labels in given
+            )
+        ]
+        for i, image in enumerate(part["image"]):
+            first = i == 0
+            names = [[tree.labels[x] for x in found] if first else [] for found in (united, conflicts)]
+            out.append((group, image, first, *names))
+    return pl.DataFrame(out, schema=RESOLVED, orient="row").sort("group", "image")
+
+
+def extra_copies(groups: pl.DataFrame, catalog: Catalog, *, keep: Sequence[str] = ("pixels", "bytes")) -> pl.Series:
+    """Images to drop so that one of each group stays: those `resolve` does not keep.
 
     Returns:
         Image ids, ascending.
     """
-    rows = catalog.rows(groups["image"].to_numpy(), columns=["image", "width", "height", "length"])
-    ranked = groups.join(rows.with_columns(pixels=pl.col("width").cast(pl.Int64) * pl.col("height")), on="image").sort(
-        "group", "pixels", "length", "image", descending=[False, True, True, False]
-    )
-    return ranked.filter(~pl.col("group").is_first_distinct())["image"].sort()
+    return resolve(groups, catalog, keep=keep).filter(~pl.col("kept"))["image"].sort()
 
 
 def find_overlap(test: Embeddings, train: Embeddings, *, min_similarity: float = MIN_SIMILARITY) -> pl.DataFrame:
@@ -122,3 +205,14 @@ def _similar(
     )
     say(found.plan)
     return found.left, found.right, found.similarity
+
+
+def _furthest(start: int, neighbours: Mapping[int, Sequence[int]]) -> int:
+    """Links from an image to the one of its group that is most links away."""
+    links = {start: 0}
+    for image in (queue := [start]):
+        for other in neighbours[image]:
+            if other not in links:
+                links[other] = links[image] + 1
+                queue.append(other)
+    return max(links.values())

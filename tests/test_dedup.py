@@ -7,10 +7,13 @@ from hypothesis import strategies as st
 
 from jftdata import dedup, embed
 from jftdata.embeddings import Embeddings
-from jftdata.errors import BadArgument, BadInput
+from jftdata.errors import BadArgument, BadInput, UnknownOption
+from jftdata.hierarchy import Hierarchy
 from jftdata.images import decode, encode_jpeg, resize
 from jftdata.sources import from_folder
+from jftdata.sources.ingest import Record, ingest
 from tests.strategies import picture, unit_vectors, vectors_with_copies
+from tests.test_sources_ingest import Listed
 
 PAIRS = st.lists(st.tuples(st.integers(0, 30), st.integers(0, 30)).filter(lambda p: p[0] != p[1]), max_size=40)
 
@@ -130,6 +133,56 @@ def test_of_each_group_the_largest_image_stays_then_the_one_with_most_bytes(plan
 def test_no_group_drops_nothing(planted):
     catalog, _ = planted
     assert dedup.extra_copies(pl.DataFrame(schema=dedup.GROUPS), catalog).to_list() == []
+
+
+# ---- chains, and who stays -------------------------------------------------------------------------------------------
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 12), st.integers(0, 12)).filter(lambda p: p[0] < p[1]), min_size=1, unique=True)
+)
+def test_the_longest_chain_of_a_group_is_its_diameter_in_networkx(edges):
+    pairs = pl.DataFrame(edges, schema=["image_a", "image_b"], orient="row")
+    graph = nx.Graph(edges)
+    expected = {
+        min(part): (len(part), graph.subgraph(part).number_of_edges(), nx.diameter(graph.subgraph(part)))
+        for part in nx.connected_components(graph)
+    }
+    found = dedup.chains(dedup.group_pairs(pairs), pairs)
+    assert {g: (n, m, d) for g, n, m, d in found.iter_rows()} == expected
+    assert found["longest"].is_sorted(descending=True)
+
+
+def test_the_kept_image_has_all_labels_and_contradictions_are_named(tmp_path):
+    tree = Hierarchy.load("toy")
+    sizes = {"a": (80, 60), "b": (40, 30), "c": (80, 60), "d": (20, 20), "e": (20, 20), "f": (20, 20)}
+    labels = {"a": ("cat",), "b": ("house cat",), "c": ("bus",), "d": ("dog",), "e": (), "f": ("dog",)}
+    records = [
+        Record(source=k, labels=labels[k], split="train", data=encode_jpeg(picture(i, width=w, height=h)))
+        for i, (k, (w, h)) in enumerate(sizes.items())
+    ]
+    catalog = ingest(
+        [Listed(tuple(records))], out=tmp_path / "c", hierarchy=tree, made_with={"pack": True}, inputs={}, labels=(),
+        max_rejected=0, workers=1,
+    )  # fmt: skip
+    at = dict(catalog.scan().select("source", "image").collect().iter_rows())
+    edges = [("a", "b"), ("b", "c"), ("d", "e"), ("e", "f")]
+    pairs = pl.DataFrame([tuple(sorted((at[x], at[y]))) for x, y in edges], schema=["image_a", "image_b"], orient="row")
+    groups = dedup.group_pairs(pairs)
+    found = dedup.resolve(groups, catalog).filter("kept")
+    by_first = {row["image"]: row for row in found.iter_rows(named=True)}
+    assert len(by_first) == 2
+    big = next(row for image, row in by_first.items() if image in (at["a"], at["c"]))
+    assert set(big["labels"]) == {"bus", "cat", "house cat"}
+    assert set(big["conflicts"]) == {"bus", "cat", "house cat"}  # a house cat is a cat, but no bus
+    small = next(row for image, row in by_first.items() if image in (at["d"], at["e"], at["f"]))
+    assert (small["labels"], small["conflicts"]) == (["dog"], [])
+    by_labels = dedup.resolve(groups, catalog, keep=["labels"]).filter("kept")["image"].to_list()
+    assert at["e"] not in by_labels
+    dropped = dedup.extra_copies(groups, catalog)
+    assert sorted([*dropped, *by_first]) == sorted(at.values())
+    with pytest.raises(UnknownOption, match="'pixels'"):
+        dedup.resolve(groups, catalog, keep=["pixel"])
 
 
 # ---- overlap with test images ----------------------------------------------------------------------------------------
