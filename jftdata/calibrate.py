@@ -1,9 +1,9 @@
 """From how well two images agree to the probability that one is a copy of the other.
 
 A logistic model on ten features, each with a weight of at least 0, so that more agreement never lowers a probability.
-It is fitted on copies planted in the catalog at hand and on pairs of it known not to be copies; a probability is for a
-pair of which, before it was looked at, a copy was as likely as a hard non-copy. A catalog too small for that takes
-`SHIPPED`, learned on the built-in world.
+It is fitted on copies planted in the catalog at hand and on as much weight of pairs of it known not to be copies. Among
+candidates copies are far rarer than that: `prevalence` finds how rare from the candidates themselves, and `at_prevalence`
+takes it into account. A catalog too small to plant copies in takes `SHIPPED`, learned on the built-in world.
 """
 
 from collections.abc import Mapping
@@ -70,6 +70,34 @@ class Calibration:
             raise BadInput(f"the calibration is not whole ({error}). Calibrate again.") from error
 
 
+def prevalence(probability: _F64) -> float:
+    """Share of copies among candidates, from the probabilities they have when copies and non-copies are equally likely.
+
+    Source: the expectation-maximisation of Saerens et al. 2002, "Adjusting the outputs of a classifier to new a priori
+    probabilities".
+
+    >>> round(prevalence(np.array([0.999] * 2 + [0.01] * 98)), 3)
+    0.02
+    """
+    share = 0.5
+    for _ in range(1000):
+        last, share = share, float(at_prevalence(probability, share).mean()) if len(probability) else 0.0
+        if abs(share - last) <= 1e-12 + 1e-6 * last:
+            break
+    return share
+
+
+def at_prevalence(probability: _F64, share: float) -> _F64:
+    """Probabilities for a set of pairs of which `share` are copies, from those for equal shares.
+
+    >>> at_prevalence(np.array([0.5, 1.0, 0.0]), 0.1).tolist()
+    [0.1, 1.0, 0.0]
+    """
+    copy, other = probability * share, (1 - probability) * (1 - share)
+    total = copy + other
+    return np.where(total > 0, copy / np.where(total > 0, total, 1.0), probability)
+
+
 def expand(features: _F64) -> _F64:
     """The (n, 10) values the weights are for: each rises with agreement, correlations on Fisher's scale."""
     x = features.copy()
@@ -81,8 +109,9 @@ def expand(features: _F64) -> _F64:
 
 
 def fit(
-    copies: _F64, kinds: NDArray[np.int64], non_copies: _F64, *, learned_on: str, num_excluded: int = 0
-) -> Calibration:
+    copies: _F64, kinds: NDArray[np.int64], non_copies: _F64, *, learned_on: str, num_excluded: int = 0,
+    trust: _F64 | None = None,
+) -> Calibration:  # fmt: skip
     """Fit the model; copies and non-copies weigh the same in all.
 
     Args:
@@ -91,6 +120,7 @@ def fit(
         non_copies: (m, 10) features of pairs known not to be copies.
         learned_on: which images they are from.
         num_excluded: pairs left out of the non-copies.
+        trust: (m,) how sure it is that each is none; None is 1.
 
     Raises:
         BadInput: no copies or no non-copies.
@@ -101,7 +131,8 @@ def fit(
         raise BadInput(f"nothing to calibrate on: {len(copies)} copies, {len(non_copies)} non-copies. Give both.")
     x = np.concatenate([expand(copies), expand(non_copies)])
     sign = np.concatenate([np.ones(len(copies)), -np.ones(len(non_copies))])
-    weight = np.concatenate([np.full(len(copies), 0.5 / len(copies)), np.full(len(non_copies), 0.5 / len(non_copies))])
+    trust = np.ones(len(non_copies)) if trust is None else trust
+    weight = np.concatenate([np.full(len(copies), 0.5 / len(copies)), 0.5 * trust / trust.sum()])
     mean, spread = x.mean(axis=0), np.maximum(x.std(axis=0), 1e-3)
     z = (x - mean) / spread
 
@@ -122,20 +153,25 @@ def fit(
         num_non_copies=len(non_copies),
         num_excluded=num_excluded,
     )
-    return judged(fitted, copies, kinds, non_copies)
+    return judged(fitted, copies, kinds, non_copies, trust=trust)
 
 
-def judged(calibration: Calibration, copies: _F64, kinds: NDArray[np.int64], non_copies: _F64) -> Calibration:
+def judged(
+    calibration: Calibration, copies: _F64, kinds: NDArray[np.int64], non_copies: _F64, *, trust: _F64
+) -> Calibration:
     """The calibration with what it reaches on some copies and non-copies, by kind of change."""
     good, bad = calibration.probability(copies), calibration.probability(non_copies)
     # the lowest threshold that lets no more than one non-copy through for 99 copies
-    limit = np.sort(bad)[::-1][min(len(good) // 99, len(bad) - 1)]
+    order = np.argsort(-bad, kind="stable")
+    limit = bad[order][min(int(np.searchsorted(np.cumsum(trust[order]), len(good) / 99)), len(bad) - 1)]
     shares = {}
     for at, kind in enumerate(KINDS):
         own = good[kinds == at]
         if len(own):
             shares[kind] = {"recall": float((own >= 0.5).mean()), "recall_at_99": float((own > limit).mean())}
-    return Calibration(**{**asdict(calibration), "kinds": shares, "false_alarms": float((bad >= 0.5).mean())})
+    return Calibration(
+        **{**asdict(calibration), "kinds": shares, "false_alarms": float(trust[bad >= 0.5].sum() / trust.sum())}
+    )
 
 
 def twins(views: NDArray[np.uint8], others: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -348,12 +348,12 @@ def _finish(
     features[1], features[2] = _agreement(warped, plane_b[0], there, 3)
     _tiles(warped, plane_b[0], there, features, contrast)
     _colour(plane, plane_b, chosen, features, contrast)
-    if swapped:
-        _invert(chosen)
-        contrast[0], contrast[1] = 1 / contrast[0], 1 / contrast[1]
     wide, high = math.hypot(chosen[0], chosen[3]), math.hypot(chosen[1], chosen[4])
     features[8] = abs(math.log(wide)) + abs(math.log(high)) + (abs(chosen[2]) + abs(chosen[5])) / 2
     features[8] += abs(chosen[1]) + abs(chosen[3])
+    if swapped:
+        _invert(chosen)
+        contrast[0], contrast[1] = 1 / contrast[0], 1 / contrast[1]
     transform[:] = chosen
 
 
