@@ -1,9 +1,10 @@
 """From how well two images agree to the probability that one is a copy of the other.
 
 A logistic model on ten features, each with a weight of at least 0, so that more agreement never lowers a probability.
-It is fitted on copies planted in the catalog at hand and on as much weight of pairs of it known not to be copies. Among
-candidates copies are far rarer than that: `prevalence` finds how rare from the candidates themselves, and `at_prevalence`
-takes it into account. A catalog too small to plant copies in takes `SHIPPED`, learned on the built-in world.
+It is fitted on copies planted in the catalog at hand and on pairs of it known not to be copies; a probability is for a
+pair of which, before it was looked at, a copy was as likely as a hard non-copy. Where one thing is drawn or photographed
+many times in one way, non-copies are far more common than that: ask for a higher probability there. A catalog too small
+to plant copies in takes `SHIPPED`, learned on the built-in world.
 """
 
 from collections.abc import Mapping
@@ -68,34 +69,6 @@ class Calibration:
             return cls(**{**parts, "weights": tuple(parts.get("weights", ()))})
         except TypeError as error:
             raise BadInput(f"the calibration is not whole ({error}). Calibrate again.") from error
-
-
-def prevalence(probability: _F64) -> float:
-    """Share of copies among candidates, from the probabilities they have when copies and non-copies are equally likely.
-
-    Source: the expectation-maximisation of Saerens et al. 2002, "Adjusting the outputs of a classifier to new a priori
-    probabilities".
-
-    >>> round(prevalence(np.array([0.999] * 2 + [0.01] * 98)), 3)
-    0.02
-    """
-    share = 0.5
-    for _ in range(1000):
-        last, share = share, float(at_prevalence(probability, share).mean()) if len(probability) else 0.0
-        if abs(share - last) <= 1e-12 + 1e-6 * last:
-            break
-    return share
-
-
-def at_prevalence(probability: _F64, share: float) -> _F64:
-    """Probabilities for a set of pairs of which `share` are copies, from those for equal shares.
-
-    >>> at_prevalence(np.array([0.5, 1.0, 0.0]), 0.1).tolist()
-    [0.1, 1.0, 0.0]
-    """
-    copy, other = probability * share, (1 - probability) * (1 - share)
-    total = copy + other
-    return np.where(total > 0, copy / np.where(total > 0, total, 1.0), probability)
 
 
 def expand(features: _F64) -> _F64:

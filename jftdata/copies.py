@@ -181,9 +181,6 @@ def _search(
         if len(last) >= calibrate.MIN_IMAGES and len(found.non_copies):
             calibration = _calibrate(other or one, last, found, seed, workers)
     probability = calibration.probability(found.features)
-    alike = (found.features[:, 0] > 0) & ~found.same
-    share = calibrate.prevalence(probability[alike])
-    probability[alike] = calibrate.at_prevalence(probability[alike], share)
     probability[found.same] = 1.0
     keep = probability >= min_probability
     pairs = _table(base, last, found, probability, keep)
