@@ -155,11 +155,11 @@ class _Rounded:
             rows = (products.amax(dim=1) >= low).nonzero()[:, 0]
             row, column = (products[rows] >= low).nonzero(as_tuple=True)
             return rows[row].cpu().numpy(), column.cpu().numpy()
-        if self.dtype == torch.bfloat16:  # as integers, positive bfloat16 sort as they do as numbers
+        if self.dtype == torch.bfloat16 and low > 0:  # as integers, positive bfloat16 sort as they do as numbers
             low = int(np.float32(low).view(np.uint32) >> 16)
             flat = products.view(torch.int16).numpy().ravel()
         else:
-            flat = products.numpy().ravel()
+            flat = products.float().numpy().ravel()
         at = _reaching(flat, flat.dtype.type(low))
         return at // products.shape[1], at % products.shape[1]
 

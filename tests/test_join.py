@@ -53,6 +53,14 @@ def test_an_exact_join_is_every_pair_above_the_threshold(bfloat16, vectors, low)
             assert (np.diff(across.left * len(vectors) + across.right) > 0).all()
 
 
+def test_a_threshold_within_the_rounding_of_nothing_misses_nothing():
+    vectors = unit_vectors(0, 300, 16)
+    for low in (1e-6, 0.004):
+        least, most = expected(vectors, vectors, low)
+        found = pairs_of(join.self_join(of(vectors), min_similarity=low))
+        assert {p for p in least if p[0] < p[1]} <= found <= {p for p in most if p[0] < p[1]}
+
+
 @pytest.fixture
 def by_lists(monkeypatch):
     monkeypatch.setattr(join, "EXACT_PRODUCTS", 0)
