@@ -14,24 +14,22 @@ import tempfile
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numba
 import numpy as np
 import polars as pl
-import simplejpeg
 from numpy.typing import NDArray
 
-from jftdata import calibrate, images, neighbors, register, storage
+from jftdata import calibrate, images, neighbors, ragged, register, storage
 from jftdata.calibrate import Calibration
 from jftdata.catalog import REJECTED, Catalog
 from jftdata.changes import KINDS, change
 from jftdata.embeddings import Embeddings
 from jftdata.errors import BadArgument, ImageRejected
-from jftdata.hashing import image_id, keyed_hash, keyed_order, uniform
-from jftdata.pixels import PLACE
+from jftdata.hashing import keyed_hash, keyed_order, uniform
+from jftdata.pixels import PLACE, check_unchanged, map_images
 from jftdata.progress import progress
 from jftdata.register import FEATURES, SIZE
 
@@ -56,6 +54,7 @@ _VIEWS = (  # crop (left, top, width, height) as shares of the frame, mirrored
     ((0.22, 0.22, 0.78, 0.78), False), ((0.11, 0.0, 0.78, 1.0), False), ((0.0, 0.11, 1.0, 0.78), False),
 )  # fmt: skip
 _VECTOR = "copies/1"
+_UNREAD = {"image": pl.Int64(), "reason": REJECTED["reason"], "message": REJECTED["message"]}
 _KEY = "V16"
 _MIN_SIMILARITY = 0.6  # of all but the two nearest in a view; eight in ten 20th neighbours lie below
 _BLOCK = 1 << 17
@@ -214,68 +213,41 @@ def _read(catalog: Catalog, at: Path, workers: int | None) -> _Set:
     """Decode every image once; what a killed run has read is not read again."""
     places = catalog.rows(catalog.images(), columns=("image", *PLACE))
     ids = places["image"].to_numpy()
-    n = len(ids)
+    if not len(ids):
+        views = np.empty((0, SIZE, SIZE, 3), np.uint8)
+        return _Set(catalog, ids, views, np.empty(0, _KEY), pl.DataFrame(schema=_UNREAD))
     done = at.with_suffix(".done")
-    if not done.exists() and n:
-        views = np.lib.format.open_memmap(at.with_suffix(".views.npy"), "w+", np.uint8, (n, SIZE, SIZE, 3))
-        failed: dict[int, tuple[str, str]] = {}
-        shards, offsets, lengths = (places[c].to_list() for c in PLACE)
-
-        def load(i: int) -> int:
-            try:
-                data = catalog.read(shards[i], offsets[i], lengths[i])
-                if image_id(hashlib.sha256(data).digest()) != ids[i]:
-                    raise ImageRejected("damaged", "the bytes have changed since the catalog was made")
-                pixels = _decode_small(data)
-            except ImageRejected as error:
-                failed[i] = (error.reason, str(error))
-                return 0
-            views[i] = register.view(pixels)
-            return 1
-
-        with (
-            progress("read", total=n, unit="image") as bar,
-            ThreadPoolExecutor(workers or os.cpu_count() or 1) as pool,
-        ):
-            for first in range(0, n, 4096):
-                part = range(first, min(first + 4096, n))
-                some = [part[i : i + 32] for i in range(0, len(part), 32)]
-                for done_now in pool.map(lambda rows: [load(i) for i in rows], some):
-                    bar.update(len(done_now))
-        views.flush()
-        bad = sorted(failed)
-        pl.DataFrame(
-            {"image": ids[bad], "reason": [failed[i][0] for i in bad], "message": [failed[i][1] for i in bad]},
-            schema={"image": pl.Int64(), **{c: REJECTED[c] for c in ("reason", "message")}},
-        ).write_parquet(at.with_suffix(".rejected.parquet"))
+    if not done.exists():
+        _decode(catalog, places, at, workers)
         storage.write_text(done, "")
-    if not n:
-        schema = {"image": pl.Int64(), **{c: REJECTED[c] for c in ("reason", "message")}}
-        return _Set(
-            catalog, ids, np.empty((0, SIZE, SIZE, 3), np.uint8), np.empty(0, _KEY), pl.DataFrame(schema=schema)
-        )
     rejected = pl.read_parquet(at.with_suffix(".rejected.parquet"), glob=False)
-    everything = np.load(at.with_suffix(".views.npy"), mmap_mode="r")
+    views = np.load(at.with_suffix(".views.npy"), mmap_mode="r")
     if len(rejected):
         good = ~np.isin(ids, rejected["image"].to_numpy())
-        ids, everything = ids[good], everything[good]
-    looks = np.array([hashlib.blake2b(v.tobytes(), digest_size=16).digest() for v in everything], _KEY)
-    return _Set(catalog, ids, everything, looks, rejected)
+        ids, views = ids[good], views[good]
+    looks = np.array([hashlib.blake2b(v.tobytes(), digest_size=16).digest() for v in views], _KEY)
+    return _Set(catalog, ids, views, looks, rejected)
 
 
-def _decode_small(data: bytes) -> NDArray[np.uint8]:
-    """An image at a size that is enough for its view; three times as fast for a JPEG of 500x375 pixels."""
-    if data[:2] == b"\xff\xd8" and b"Exif\x00\x00" not in data:
-        try:
-            height, width, space, _ = simplejpeg.decode_jpeg_header(data)
-            if min(height, width) >= 4 * SIZE and space not in ("CMYK", "YCCK"):
-                small: NDArray[np.uint8] = simplejpeg.decode_jpeg(
-                    data, colorspace="RGB", min_height=2 * SIZE, min_width=2 * SIZE, strict=True
-                )
-                return small
-        except ValueError:  # `decode` says what is wrong
-            pass
-    return images.decode(data)[0]
+def _decode(catalog: Catalog, places: pl.DataFrame, at: Path, workers: int | None) -> None:
+    """Write the views of all images, and which could not be read."""
+    ids = places["image"].to_list()
+    views = np.lib.format.open_memmap(at.with_suffix(".views.npy"), "w+", np.uint8, (len(ids), SIZE, SIZE, 3))
+    failed: dict[int, tuple[int, str, str]] = {}
+
+    def load(i: int, data: bytes) -> None:
+        check_unchanged(ids[i], data)
+        views[i] = register.view(images.decode_small(data, side=2 * SIZE))
+
+    def refuse(i: int, error: ImageRejected) -> None:
+        failed[i] = (ids[i], error.reason, str(error))
+
+    with progress("read", total=len(ids), unit="image") as bar:
+        for _ in map_images(catalog, places, load, workers=workers, on_reject=refuse):
+            bar.update(1)
+    views.flush()
+    rows = [failed[i] for i in sorted(failed)]
+    pl.DataFrame(rows, schema=_UNREAD, orient="row").write_parquet(at.with_suffix(".rejected.parquet"))
 
 
 def _pixels(sets: Sequence[_Set], workers: int | None) -> list[NDArray[Any]]:
@@ -283,22 +255,21 @@ def _pixels(sets: Sequence[_Set], workers: int | None) -> list[NDArray[Any]]:
     looks, counts = np.unique(np.concatenate([s.looks for s in sets]), return_counts=True)
     shared = looks[counts > 1]
 
-    def key(some: _Set, place: tuple[str, int, int], look: bytes) -> bytes:
-        try:
-            pixels, _ = images.decode(some.catalog.read(*place))
-        except ImageRejected:  # gone since it was read
-            return look
+    def key(_: int, data: bytes) -> bytes:
+        pixels = images.decode(data)[0]
         return hashlib.blake2b(pixels.tobytes(), digest_size=16, key=repr(pixels.shape).encode()).digest()
 
     out = []
-    with ThreadPoolExecutor(workers or os.cpu_count() or 1) as pool:
-        for some in sets:
-            keys = some.looks.copy()
-            at = np.flatnonzero(np.isin(keys, shared))
-            places = some.catalog.rows(some.images[at], columns=PLACE).rows()
-            for i, found in zip(at, pool.map(partial(key, some), places, keys[at].tolist()), strict=True):
-                keys[i] = np.frombuffer(found, _KEY)[0]
-            out.append(keys)
+    for some in sets:
+        keys = some.looks.copy()
+        at = np.flatnonzero(np.isin(keys, shared))
+        own = keys[at].tolist()
+        places = some.catalog.rows(some.images[at], columns=PLACE)
+        # an image that is gone since it was read keeps the key of its view
+        found = map_images(some.catalog, places, key, workers=workers, on_reject=lambda i, _: own[i])  # noqa: B023
+        for i, digest in zip(at, found, strict=True):
+            keys[i] = np.frombuffer(digest, _KEY)[0]
+        out.append(keys)
     return out
 
 
@@ -368,11 +339,9 @@ def _once(pairs: _I64) -> tuple[_I64, _I64]:
 
 def _spread(looks: _I64, of: _I64, first: _I64) -> _I64:
     """Pairs (image, first image of the other look) of every image of a look."""
-    order = np.argsort(of, kind="stable")
-    start = np.searchsorted(of[order], np.arange(of.max(initial=-1) + 2))
-    many = np.diff(start)[looks[:, 0]]
-    at = np.arange(many.sum()) - np.repeat(np.cumsum(many) - many, many)
-    return np.stack([order[np.repeat(start[looks[:, 0]], many) + at], np.repeat(first[looks[:, 1]], many)], axis=1)
+    start, order = ragged.transpose(np.arange(len(of) + 1), of, int(of.max(initial=-1)) + 1)
+    each, image = ragged.take_rows(start, order, looks[:, 0])
+    return np.stack([image.astype(np.int64), np.repeat(first[looks[:, 1]], np.diff(each))], axis=1)
 
 
 def _groups(keys: NDArray[Any]) -> tuple[_I64, _I64]:
@@ -503,19 +472,17 @@ def _calibrate(catalog: Catalog, base: _Set, found: _Found, seed: int, workers: 
     chosen = np.sort(keyed_order(base.images, seed=seed, stream="copies/calibrate")[:_SAMPLE])
     places = catalog.rows(base.images[chosen], columns=PLACE)
 
-    def planted(i: int) -> NDArray[np.uint8] | None:
-        try:
-            pixels, _ = images.decode(catalog.read(*places.row(i)))
-        except ImageRejected:  # gone since it was read
-            return None
+    ids = base.images[chosen]
+
+    def planted(i: int, data: bytes) -> NDArray[np.uint8] | None:
+        pixels, _ = images.decode(data)
         height, width = pixels.shape[:2]
         less = min(1.0, _LONG / max(height, width))
         pixels = images.resize(pixels, width=max(8, round(width * less)), height=max(8, round(height * less)))
         return np.stack([register.view(change(pixels, kind=kind, image=int(ids[i]), seed=seed)) for kind in KINDS])
 
-    ids = base.images[chosen]
-    with ThreadPoolExecutor(workers or os.cpu_count() or 1) as pool:
-        made = list(pool.map(planted, range(len(chosen))))
+    # None for an image that is gone since it was read
+    made = list(map_images(catalog, places, planted, workers=workers, on_reject=lambda _, error: None))
     there = [i for i, copies in enumerate(made) if copies is not None]
     copies = np.concatenate([copies for copies in made if copies is not None])
     kinds = np.tile(np.arange(len(KINDS)), len(there))

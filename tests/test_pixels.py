@@ -5,7 +5,7 @@ import polars as pl
 import pytest
 
 from jftdata.errors import ImageRejected
-from jftdata.pixels import PLACE, map_images
+from jftdata.pixels import PLACE, check_unchanged, map_images
 from jftdata.sources import from_folder
 from tests.test_sources_folder import place
 
@@ -68,3 +68,31 @@ def test_leaving_early_ends_all_threads(photo_catalog, places):
     next(results)
     results.close()
     assert threading.active_count() == before
+
+
+def test_an_image_that_is_gone_or_refused_is_handed_over_in_its_place(photo_catalog):
+    catalog = photo_catalog
+    places = catalog.rows(catalog.images(), columns=PLACE)
+    gone = places.with_columns(
+        shard=pl.when(pl.int_range(pl.len()) == 1).then(pl.lit("nowhere.jpg")).otherwise("shard")
+    )
+
+    def size(i: int, data: bytes) -> int:
+        if i == 2:
+            raise ImageRejected("damaged", "on purpose")
+        return len(data)
+
+    found = list(map_images(catalog, gone, size, workers=2, on_reject=lambda i, error: (i, error.reason)))
+    expected = places["length"].to_list()
+    assert found == [*expected[:1], (1, "missing"), (2, "damaged"), *expected[3:]]
+    with pytest.raises(ImageRejected, match="nowhere"):
+        list(map_images(catalog, gone, size, workers=2))
+
+
+def test_bytes_that_are_not_those_of_the_id_are_refused(photo_catalog):
+    catalog = photo_catalog
+    row = catalog.rows(catalog.images()[:1]).row(0, named=True)
+    data = catalog.read(row["shard"], row["offset"], row["length"])
+    check_unchanged(row["image"], data)
+    with pytest.raises(ImageRejected, match=f"image {row['image']} have changed"):
+        check_unchanged(row["image"], data + b"x")
