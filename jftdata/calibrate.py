@@ -8,7 +8,7 @@ to plant copies in takes `SHIPPED`, learned on the built-in world.
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Self
 
 import numpy as np
@@ -142,9 +142,7 @@ def judged(
         own = good[kinds == at]
         if len(own):
             shares[kind] = {"recall": float((own >= 0.5).mean()), "recall_at_99": float((own > limit).mean())}
-    return Calibration(
-        **{**asdict(calibration), "kinds": shares, "false_alarms": float(trust[bad >= 0.5].sum() / trust.sum())}
-    )
+    return replace(calibration, kinds=shares, false_alarms=float(trust[bad >= 0.5].sum() / trust.sum()))
 
 
 def twins(views: NDArray[np.uint8], others: NDArray[np.uint8]) -> NDArray[np.uint8]:

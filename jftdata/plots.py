@@ -17,8 +17,6 @@ from jftdata import storage, tail
 from jftdata.errors import BadArgument, BadInput
 
 COLORS = ("#0a6c8f", "#b4540a", "#5b6570", "#2a9d68")
-CUTS = (20, 100)
-"""Images below which a label counts as tail and as medium."""
 
 
 def rank_frequency(counts: Mapping[str, pl.DataFrame], path: Path | str, *, column: str = "num_images") -> Path:
@@ -45,7 +43,7 @@ def rank_frequency(counts: Mapping[str, pl.DataFrame], path: Path | str, *, colu
     axes.set(xscale="log", yscale="log", xlabel="label, by rank", ylabel="images")
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_formatter(lambda value, _: f"{value:,.0f}")
-    for cut in CUTS:
+    for cut in tail.CUTS:
         axes.axhline(cut, color="#5b6570", lw=0.9, ls=(0, (2, 3)), zorder=1)
         axes.annotate(f"{cut} images", (1, cut), (4, 3), textcoords="offset points", color="#5b6570", fontsize=9)
     if len(counts) > 1:

@@ -98,7 +98,8 @@ def _choose(counts: pl.DataFrame, how: str, num_labels: int) -> list[str]:
 
 
 def _band(num_images: int) -> str:
-    return "head" if num_images > 100 else "medium" if num_images >= 20 else "tail"
+    few, many = tail.CUTS
+    return "head" if num_images > many else "medium" if num_images >= few else "tail"
 
 
 def _cells(catalog: Catalog, label: str, num_images: int, size: int, seed: int) -> list[Image.Image]:

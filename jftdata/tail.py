@@ -17,7 +17,6 @@ import numba
 import numpy as np
 import polars as pl
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from jftdata.catalog import Catalog, label_arrays, read_row_group, row_groups
@@ -32,6 +31,8 @@ COUNTS = {
     "num_images": pl.Int64(),
 }
 """`num_given`: images with the label given; `num_images`: images with it given or filled in."""
+CUTS = (20, 100)
+"""Customary cuts: fewer than 20 images are the tail, more than 100 the head."""
 MANY = 1000
 """Labels an image are counted up to here."""
 
@@ -78,7 +79,7 @@ def count(
     tree = catalog.hierarchy
     pieces = row_groups(catalog, split=split)
     workers = min(workers or os.cpu_count() or 1, max(1, len(pieces)))
-    wanted = None if images is None else pa.array(images)
+    wanted = None if images is None else np.unique(images)
 
     def run(mine: list[tuple[Path, int]]) -> _Counter:
         counter = _Counter(tree)
@@ -86,7 +87,7 @@ def count(
         for path, group in mine:
             rows = read_row_group(path, group, columns=columns, split=split)
             if wanted is not None:
-                rows = rows.filter(pc.is_in(rows.column("image"), value_set=wanted))
+                rows = rows.filter(pa.array(_in_sorted(rows.column("image").to_numpy(), wanted)))
             counter.add(*label_arrays(rows.column("labels")))
         return counter
 
@@ -157,7 +158,10 @@ def summary(counts: pl.DataFrame) -> dict[str, Any]:
     entropy = float(-(share * np.log(share)).sum())
     ranked = np.sort(n)
     weights = np.arange(1, len(n) + 1)
-    parts = {"head": int((n > 100).sum()), "medium": int(((n >= 20) & (n <= 100)).sum()), "tail": int((n < 20).sum())}
+    few, many = CUTS
+    parts = {
+        "head": int((n > many).sum()), "medium": int(((n >= few) & (n <= many)).sum()), "tail": int((n < few).sum())
+    }  # fmt: skip
     gini = float(2 * (weights * ranked).sum() / (len(n) * total) - (len(n) + 1) / len(n)) if total else 0.0
     return {
         "num_labels": len(n),
@@ -381,6 +385,15 @@ def describe(numbers: Mapping[str, Any]) -> str:
         f"{numbers['num_used']:,} of {numbers['num_labels']:,} labels used; {numbers['below_20']:,} below 20 images, "
         f"{numbers['below_100']:,} below 100; imbalance {numbers['imbalance']:,.0f} to 1; Gini {numbers['gini']:.2f}"
     )
+
+
+def _in_sorted(ids: NDArray[np.int64], wanted: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Which ids are among the sorted ones; nothing is built anew for each row group."""
+    found = np.zeros(len(ids), np.bool_)
+    at = np.searchsorted(wanted, ids)
+    inside = at < len(wanted)
+    found[inside] = wanted[at[inside]] == ids[inside]
+    return found
 
 
 def _of(counts: pl.DataFrame, hierarchy: Hierarchy) -> NDArray[np.int64]:

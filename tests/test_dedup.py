@@ -11,9 +11,8 @@ from jftdata.errors import BadArgument, BadInput, UnknownOption
 from jftdata.hierarchy import Hierarchy
 from jftdata.images import decode, encode_jpeg, resize
 from jftdata.sources import from_folder
-from jftdata.sources.ingest import Record, ingest
+from jftdata.sources.ingest import Listed, Record, ingest
 from tests.strategies import picture, unit_vectors, vectors_with_copies
-from tests.test_sources_ingest import Listed
 
 PAIRS = st.lists(st.tuples(st.integers(0, 30), st.integers(0, 30)).filter(lambda p: p[0] != p[1]), max_size=40)
 

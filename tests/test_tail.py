@@ -15,10 +15,9 @@ from jftdata.catalog import Catalog
 from jftdata.errors import BadArgument, BadInput, UnknownName
 from jftdata.hierarchy import Hierarchy
 from jftdata.images import encode_jpeg
-from jftdata.sources.ingest import Record, ingest
+from jftdata.sources.ingest import Listed, Record, ingest
 from jftdata.world.jft_table import jft300m
 from tests.strategies import dags, picture
-from tests.test_sources_ingest import Listed
 
 COUNTS = st.lists(st.integers(0, 3000), min_size=1, max_size=60)
 

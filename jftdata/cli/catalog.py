@@ -45,6 +45,19 @@ def _with(*options: Callable[[Any], Any]) -> Callable[[_F], _F]:
     return add
 
 
+_instances = _with(
+    click.argument("annotations", type=EXISTING),
+    _root,
+    *_shared,
+    click.option("--label", default="name", show_default=True, help="Field of a category that is its label."),
+    _split,
+    *_storing,
+    dry_run,
+    answers,
+)
+"""What COCO and LVIS share."""
+
+
 def _made(
     make: Callable[..., Catalog], source: Any, /, *, dry_run: bool, hierarchy: str | None, **options: Any
 ) -> Answer:
@@ -107,14 +120,7 @@ def webdataset(shards: tuple[str, ...], label: str, **options: Any) -> Answer:
 
 
 @command.command()
-@click.argument("annotations", type=EXISTING)
-@_root
-@_with(*_shared)
-@click.option("--label", default="name", show_default=True, help="Field of a category that is its label.")
-@_split
-@_with(*_storing)
-@dry_run
-@answers
+@_instances
 def coco(annotations: Path, **options: Any) -> Answer:
     """COCO instances: a JSON and a folder of images."""
     from jftdata.sources import from_coco
@@ -123,14 +129,7 @@ def coco(annotations: Path, **options: Any) -> Answer:
 
 
 @command.command()
-@click.argument("annotations", type=EXISTING)
-@_root
-@_with(*_shared)
-@click.option("--label", default="name", show_default=True, help="Field of a category that is its label.")
-@_split
-@_with(*_storing)
-@dry_run
-@answers
+@_instances
 def lvis(annotations: Path, **options: Any) -> Answer:
     """LVIS: like COCO, with verified negatives; IMAGES holds train2017/ and val2017/."""
     from jftdata.sources import from_lvis

@@ -503,7 +503,7 @@ def _depths(
         import networkx as nx
 
         left = waiting > 0
-        owner = np.repeat(np.arange(num), np.diff(start))
+        owner = ragged.owners(start)
         kept = left[owner] & left[parents]
         graph = nx.DiGraph(zip(parents[kept].tolist(), owner[kept].tolist(), strict=True))
         cycle = [labels[parent] for parent, _ in nx.find_cycle(graph)]
@@ -525,7 +525,7 @@ def _ancestor_table(
     for last in levels[1:].tolist():
         own = parents[start[first] : start[last]]
         count = np.diff(start[first : last + 1])
-        owner = np.repeat(np.arange(last - first), count)
+        owner = ragged.owners(start[first : last + 1])
         # one entry a (label, parent): the parent's ancestors, then the parent, which comes after all of them
         lengths = sizes[own]
         total = np.concatenate([[0], np.cumsum(lengths + 1)])

@@ -10,13 +10,14 @@ Union of copies: the split and source of the first are kept, labels are united, 
 negatives are united, and a label that is given by one and negated by another stays given (`num_conflicts`).
 """
 
+import glob
 import hashlib
 import json
 import os
 import shutil
 import tarfile
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
@@ -30,7 +31,7 @@ from numpy.typing import NDArray
 
 from jftdata import images, processes, storage
 from jftdata.catalog import DUPLICATES, FORMAT, REJECTED, SCHEMA, Catalog
-from jftdata.errors import BadArgument, BadInput, ImageRejected, TooManyRejects
+from jftdata.errors import BadArgument, BadInput, ImageRejected, MissingInput, TooManyRejects
 from jftdata.hashing import image_id
 from jftdata.hierarchy import Hierarchy
 from jftdata.progress import progress
@@ -100,6 +101,26 @@ class _Job:
 def listed(records: Sequence[Record]) -> list[Chunk]:
     """Records cut into chunks."""
     return [Listed(tuple(records[i : i + CHUNK_IMAGES])) for i in range(0, len(records), CHUNK_IMAGES)]
+
+
+def named_files(
+    names: Path | str | Sequence[Path | str], what: str, *, inside: Callable[[Path], bool] | None = None
+) -> list[Path]:
+    """The files that paths and globs name; of a folder those that `inside` accepts, where it is given.
+
+    Raises:
+        MissingInput: nothing there.
+    """
+    files: list[Path] = []
+    for name in [str(names)] if isinstance(names, str | os.PathLike) else [str(x) for x in names]:
+        if inside is not None and Path(name).is_dir():
+            hits = sorted(filter(inside, Path(name).iterdir()))
+        else:
+            hits = [Path(name)] if Path(name).is_file() else [Path(hit) for hit in sorted(glob.glob(name))]
+        if not hits:
+            raise MissingInput(f"no {what} at {name}. Check the path.")
+        files += hits
+    return files
 
 
 def place(root: str, name: str) -> dict[str, Any]:

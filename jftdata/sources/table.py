@@ -6,9 +6,7 @@ a machine, say nothing and are counted; their image stays, unlabelled if nothing
 Cost: 2 million rows a second; 170 bytes of memory a row while they are grouped, 20 afterwards.
 """
 
-import glob
 import hashlib
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +17,7 @@ from jftdata import storage
 from jftdata.catalog import Catalog
 from jftdata.errors import BadArgument, BadInput, MissingInput, nearest
 from jftdata.hierarchy import Hierarchy
-from jftdata.sources.ingest import CHUNK_IMAGES, Record, digest_of_files, ingest, place
+from jftdata.sources.ingest import CHUNK_IMAGES, Record, digest_of_files, ingest, named_files, place
 
 HUMAN_SOURCES = ("verification", "crowdsource-verification", "verified", "human")
 """Sources whose zeros are verified negatives; the first two are those of Open Images."""
@@ -136,13 +134,7 @@ def from_table(
 
 
 def _files(table: Path | str | Sequence[Path | str]) -> list[Path]:
-    names = [str(table)] if isinstance(table, str | os.PathLike) else [str(x) for x in table]
-    files: list[Path] = []
-    for name in names:
-        hits = [name] if Path(name).is_file() else sorted(glob.glob(name))
-        if not hits:
-            raise MissingInput(f"no table at {name}. Check the path.")
-        files += map(Path, hits)
+    files = named_files(table, "table")
     endings = {path.suffix for path in files}
     if len(endings) != 1 or not endings <= {".csv", ".tsv", ".parquet"}:
         raise BadInput(

@@ -7,7 +7,6 @@ without an image is rejected as `missing`.
 Cost: headers are read once before and once while the images are checked, 40,000 members a second.
 """
 
-import glob
 import hashlib
 import json
 import lzma
@@ -21,10 +20,10 @@ from pathlib import Path
 from typing import Any
 
 from jftdata.catalog import Catalog
-from jftdata.errors import BadArgument, BadInput, Damaged, JftDataError, MissingInput
+from jftdata.errors import BadArgument, BadInput, Damaged, JftDataError
 from jftdata.hierarchy import Hierarchy
 from jftdata.images import DEFAULT_LIMITS, EXTENSIONS
-from jftdata.sources.ingest import CHUNK_IMAGES, Record, ingest, place
+from jftdata.sources.ingest import CHUNK_IMAGES, Record, ingest, named_files, place
 
 _COMPRESSED = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ\x00", b"\x28\xb5\x2f\xfd")  # gzip, bzip2, xz, zstandard
 _MAX_LABEL_BYTES = 1 << 20
@@ -217,16 +216,7 @@ def _label_rule(label: str | None, names: Sequence[str] | None) -> _Labels:
 
 
 def _shards(shards: Path | str | Sequence[Path | str]) -> list[Path]:
-    names = [str(shards)] if isinstance(shards, str | os.PathLike) else [str(x) for x in shards]
-    files: list[Path] = []
-    for name in names:
-        if Path(name).is_dir():
-            hits = sorted(p for p in Path(name).iterdir() if ".tar" in p.suffixes or p.suffix == ".tgz")
-        else:
-            hits = [Path(name)] if Path(name).is_file() else [Path(hit) for hit in sorted(glob.glob(name))]
-        if not hits:
-            raise MissingInput(f"no tar shard at {name}. Check the path.")
-        files += hits
+    files = named_files(shards, "tar shard", inside=lambda path: ".tar" in path.suffixes or path.suffix == ".tgz")
     twice = {path.name for path in files if sum(other.name == path.name for other in files) > 1}
     if twice:
         raise BadInput(f"two shards are called {min(twice)}. Give each another name: it is part of an image's source.")

@@ -22,6 +22,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter, NullLocator
 from numpy.typing import NDArray
 
+from jftdata import tail
 from jftdata.study.curves import predict
 
 INK, MUTED, GRID, ACCENT, SECOND, PAPER = "#010101", "#020202", "#030303", "#040404", "#050505", "#060606"
@@ -36,8 +37,6 @@ _VARIABLES = {
 }  # fmt: skip
 AHEAD = 3
 """How far past the largest set the fitted line is drawn, as a factor."""
-TAIL_CUTS = (20, 100)
-"""Images below which a label counts as tail and as medium."""
 _WINDOWS = 150
 
 
@@ -85,7 +84,7 @@ def rank_frequency(counts: pl.DataFrame, *, prefix: str = "tail") -> str:
     fewest = min([*given["num_given"].to_list(), *filled["num_images"].to_list(), 12])
     axes.set(xscale="log", yscale="log", xlim=(0.85, longest * 1.3))
     axes.set_ylim(fewest * 0.5, max([*filled["num_images"].to_list(), 200]) * 1.8)
-    for cut in TAIL_CUTS:
+    for cut in tail.CUTS:
         axes.axhline(cut, color=MUTED, lw=0.9, ls=(0, (2, 3)), zorder=1)
         axes.annotate(
             f"{cut} images", (0.85, cut), (4, -4), va="top", textcoords="offset points", color=MUTED, fontsize=11
