@@ -4,7 +4,8 @@ Two images are near-duplicates when their descriptors are at least `min_similari
 get here: they are one row of the catalog. The default threshold was measured on planted copies of the built-in world.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from typing import TypeVar
 
 import numpy as np
 import polars as pl
@@ -25,6 +26,7 @@ GROUPS = {"group": pl.Int64(), "image": pl.Int64()}
 RESOLVED = {
     **GROUPS, "kept": pl.Boolean(), "labels": pl.List(pl.String()), "conflicts": pl.List(pl.String())
 }  # fmt: skip
+_Label = TypeVar("_Label", int, str)
 _KEEP = {"pixels": "pixels", "bytes": "bytes", "labels": "num_labels"}
 
 
@@ -147,19 +149,35 @@ def resolve(groups: pl.DataFrame, catalog: Catalog, *, keep: Sequence[str] = ("p
         given = part["labels"].to_list()
         united = sorted({label for labels in given for label in labels})
         related = {label: {label, *tree.ancestor_ids(label).tolist()} for label in united}
-        conflicts = [
-            label
-            for label in united
-            if any(
-                labels and not any(label in related[other] or other in related[label] for other in labels)
-                for labels in given
-            )
-        ]
+        told = [[tree.labels[x] for x in found] for found in (united, conflicts(given, related))]
         for i, image in enumerate(part["image"]):
             first = i == 0
-            names = [[tree.labels[x] for x in found] if first else [] for found in (united, conflicts)]
+            names = told if first else [[], []]
             out.append((group, image, first, *names))
     return pl.DataFrame(out, schema=RESOLVED, orient="row").sort("group", "image")
+
+
+def conflicts(given: Sequence[Sequence[_Label]], related: Mapping[_Label, Collection[_Label]]) -> list[_Label]:
+    """Labels given to one copy while another copy has labels, but none that is the same, above or below.
+
+    Args:
+        given: the labels of each copy.
+        related: of each label, itself and its ancestors.
+
+    Returns:
+        Ascending, each once.
+
+    >>> conflicts([["bus"], ["cat"], ["animal"], []], {"animal": ["animal"], "bus": ["bus"], "cat": ["animal", "cat"]})
+    ['animal', 'bus', 'cat']
+    """
+    return [
+        label
+        for label in sorted({label for labels in given for label in labels})
+        if any(
+            labels and not any(label in related[other] or other in related[label] for other in labels)
+            for labels in given
+        )
+    ]
 
 
 def extra_copies(groups: pl.DataFrame, catalog: Catalog, *, keep: Sequence[str] = ("pixels", "bytes")) -> pl.Series:

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from jftdata import storage, tail
@@ -54,11 +55,7 @@ def contact_sheet(
         ImageRejected: the file of an image is gone.
     """
     out = Path(out)
-    if out.suffix != ".png":
-        raise BadArgument(f"`out` must end in .png. Got {out}.")
-    for name, value, least in (("num_labels", num_labels, 1), ("num_images", num_images, 1), ("size", size, 16)):
-        if value < least:
-            raise BadArgument(f"`{name}` must be at least {least}. Got {value}.")
+    check(out, num_labels=num_labels, num_images=num_images, size=size)
     counts = tail.label_counts(catalog)
     if isinstance(labels, str):
         chosen = _choose(counts, labels, num_labels)
@@ -70,13 +67,22 @@ def contact_sheet(
     rows = []
     for label in chosen:
         name = catalog.hierarchy.names[catalog.hierarchy.index(label)]
-        rows.append((name, numbers[label], _cells(catalog, label, num_images, size, seed)))
+        count = numbers[label]
+        told = f"{count:,} image{'' if count == 1 else 's'}, {_band(count)}"
+        rows.append((name, [told], _cells(catalog, label, num_images, size, seed)))
     num_used = int((counts["num_images"] > 0).sum())
     title = f"{catalog.path.name}: {len(catalog):,} images, {len(chosen):,} of {num_used:,} labels in use"
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with storage.atomic_path(out) as temp:
-        _draw(rows, title, num_images, size).save(temp, "PNG")
-    return out
+    return draw(rows, out=out, title=title, num_cells=num_images, size=size)
+
+
+def check(out: Path, *, size: int, **numbers: int) -> None:
+    """Raise BadArgument unless `out` ends in .png, `size` is at least 16 and the other numbers are at least 1."""
+    if out.suffix != ".png":
+        raise BadArgument(f"`out` must end in .png. Got {out}.")
+    for name, value in {**numbers, "size": size}.items():
+        least = 16 if name == "size" else 1
+        if value < least:
+            raise BadArgument(f"`{name}` must be at least {least}. Got {value}.")
 
 
 def _choose(counts: pl.DataFrame, how: str, num_labels: int) -> list[str]:
@@ -87,14 +93,22 @@ def _choose(counts: pl.DataFrame, how: str, num_labels: int) -> list[str]:
     if how == "frequent" or len(used) <= num_labels:
         return used["label"].head(num_labels).to_list()
     bands = [used.filter(pl.col("num_images").map_elements(_band, pl.String) == band)["label"] for band in BANDS]
-    shares = [0] * len(bands)
-    while sum(shares) < num_labels:  # one to each band in turn, as long as it has labels left
-        for i, band in enumerate(bands):
-            shares[i] += shares[i] < len(band) and sum(shares) < num_labels
-    chosen: list[str] = []
-    for band, share in zip(bands, shares, strict=True):
-        chosen += band.gather(np.linspace(0, len(band) - 1, share).round().astype(np.uint32)).to_list() if share else []
-    return chosen
+    return [band[i] for band, at in zip(bands, spread([len(b) for b in bands], num_labels), strict=True) for i in at]
+
+
+def spread(sizes: Sequence[int], total: int) -> list[list[int]]:
+    """Positions to show of lists of these sizes, `total` in all: as many of each as it has, evenly within each.
+
+    >>> spread([2, 9], 5), spread([1, 0], 5)
+    ([[0, 1], [0, 4, 8]], [[0], []])
+    """
+    shares = [0] * len(sizes)
+    while sum(shares) < min(total, sum(sizes)):  # one to each in turn, as long as it has some left
+        for i, size in enumerate(sizes):
+            shares[i] += shares[i] < size and sum(shares) < total
+    return [
+        np.linspace(0, size - 1, share).round().astype(int).tolist() for size, share in zip(sizes, shares, strict=True)
+    ]
 
 
 def _band(num_images: int) -> str:
@@ -107,37 +121,61 @@ def _cells(catalog: Catalog, label: str, num_images: int, size: int, seed: int) 
     cells = []
     for row in catalog.sample(label=label, count=num_images, seed=seed).iter_rows(named=True):
         pixels, _ = decode(catalog.read(row["shard"], row["offset"], row["length"]))
-        image = Image.fromarray(pixels)
-        scale = size / max(image.size)
-        width, height = (max(1, round(side * scale)) for side in image.size)
-        cells.append(image.resize((width, height), Image.Resampling.LANCZOS))
+        cells.append(cell(pixels, size))
     return cells
 
 
-def _draw(rows: Sequence[tuple[str, int, list[Image.Image]]], title: str, num_images: int, size: int) -> Image.Image:
-    """Names and counts on the left, images on the right."""
+def cell(pixels: NDArray[np.uint8], size: int) -> Image.Image:
+    """An (H, W, 3) image, whole within a square of `size` pixels."""
+    image = Image.fromarray(pixels)
+    scale = size / max(image.size)
+    width, height = (max(1, round(side * scale)) for side in image.size)
+    return image.resize((width, height), Image.Resampling.LANCZOS)
+
+
+def draw(
+    rows: Sequence[tuple[str, Sequence[str], Sequence[Image.Image]]], *, out: Path, title: str, num_cells: int,
+    size: int, num_columns: int = 1,
+) -> Path:  # fmt: skip
+    """Write a PNG of rows, each with a name, smaller lines below it, and pictures on the right.
+
+    Args:
+        rows: name, lines and pictures of each; long lines are cut.
+        out: a .png, written whole or not at all.
+        title: a line above all.
+        num_cells: pictures a row has at most.
+        size: pixels a side of the square that holds each.
+        num_columns: rows run down the first column, then down the next.
+    """
     tall, low = max(13, size // 6), max(11, size // 8)
     large, small = ImageFont.load_default(tall), ImageFont.load_default(low)
     text, step, head = max(150, 2 * size), size + _GAP, 2 * tall
-    sheet = Image.new("RGB", (text + num_images * step + _GAP, head + len(rows) * step + _GAP), "white")
+    wide, high = text + num_cells * step + _GAP, -(-len(rows) // num_columns)
+    sheet = Image.new("RGB", (num_columns * wide, head + high * step + _GAP), "white")
     pen = ImageDraw.Draw(sheet)
     pen.text(
         (2 * _GAP, tall / 2), _wrap(title, pen, large, sheet.width - 4 * _GAP, lines=1)[0], fill="black", font=large
     )
-    for i, (name, count, cells) in enumerate(rows):
-        top = head + i * step + _GAP
+    for i, (name, told, cells) in enumerate(rows):
+        edge, top = i // high * wide, head + i % high * step + _GAP
         lines = _wrap(name, pen, large, text - 3 * _GAP, lines=2)
-        told = f"{count:,} image{'' if count == 1 else 's'}, {_band(count)}"
-        above = top + (size - (len(lines) * 1.2 * tall + 1.2 * low)) / 2
+        above = top + (size - 1.2 * (len(lines) * tall + len(told) * low)) / 2
         for line in lines:
-            pen.text((2 * _GAP, above), line, fill="black", font=large)
+            pen.text((edge + 2 * _GAP, above), line, fill="black", font=large)
             above += 1.2 * tall
-        pen.text((2 * _GAP, above), told, fill=_GREY, font=small)
-        for j, cell in enumerate(cells):
-            left = text + j * step
+        for line in told:
+            pen.text(
+                (edge + 2 * _GAP, above), _wrap(line, pen, small, text - 3 * _GAP, lines=1)[0], fill=_GREY, font=small
+            )
+            above += 1.2 * low
+        for j, picture in enumerate(cells):
+            left = edge + text + j * step
             pen.rectangle((left, top, left + size - 1, top + size - 1), fill=_PALE)
-            sheet.paste(cell, (left + (size - cell.width) // 2, top + (size - cell.height) // 2))
-    return sheet
+            sheet.paste(picture, (left + (size - picture.width) // 2, top + (size - picture.height) // 2))
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with storage.atomic_path(out) as temp:
+        sheet.save(temp, "PNG")
+    return out
 
 
 def _wrap(name: str, pen: ImageDraw.ImageDraw, font: Any, width: float, *, lines: int) -> list[str]:
