@@ -1,11 +1,13 @@
 import json
+from pathlib import Path
 
 import numpy as np
+import polars as pl
 import pytest
 from safetensors.numpy import save_file
 
 from jftdata import storage
-from jftdata.checkpoint import FORMAT, LABELS, METRICS, WEIGHTS, Checkpoint
+from jftdata.checkpoint import FORMAT, IMAGES, LABELS, METRICS, WEIGHTS, Checkpoint
 from jftdata.errors import BadInput, Damaged, MissingInput
 
 WEIGHT = np.arange(6, dtype=np.float32).reshape(2, 3)
@@ -20,7 +22,8 @@ def folder(tmp_path):
         save_file({"fc.weight": WEIGHT}, build.folder / WEIGHTS)
         storage.write_json(build.folder / LABELS, ["cat", "Hündin"])
         storage.write_text(build.folder / METRICS, "".join(json.dumps(row) + "\n" for row in STEPS))
-        build.facts["num_train_images"] = 17
+        pl.DataFrame({"image": [3, 5, 2**62]}).write_parquet(build.folder / IMAGES)
+        build.facts |= {"num_train_images": 17, "catalog_path": "/data/train.catalog"}
     return tmp_path / "run"
 
 
@@ -46,6 +49,30 @@ def test_one_flipped_bit_in_the_weights_is_found_by_verify(folder):
     (folder / WEIGHTS).write_bytes(data)
     with pytest.raises(Damaged, match=WEIGHTS):
         storage.verify(folder)
+    with pytest.raises(Damaged, match=f"{WEIGHTS} is gone or has changed bytes. Make the checkpoint again"):
+        Checkpoint.open(folder).load_weights()
+
+
+def test_the_images_it_saw_come_back_and_a_changed_list_is_found(folder):
+    checkpoint = Checkpoint.open(folder)
+    assert checkpoint.knows_images
+    assert checkpoint.images().tolist() == [3, 5, 2**62]
+    assert checkpoint.catalog_path == Path("/data/train.catalog")
+    data = bytearray((folder / IMAGES).read_bytes())
+    data[8] ^= 1
+    (folder / IMAGES).write_bytes(data)
+    with pytest.raises(Damaged, match=IMAGES):
+        checkpoint.images()
+
+
+def test_an_old_checkpoint_says_that_it_does_not_know_its_images(tmp_path):
+    with storage.building(tmp_path / "run", format=FORMAT, made_with={}, inputs={}) as build:
+        storage.write_json(build.folder / LABELS, [])
+    checkpoint = Checkpoint.open(tmp_path / "run")
+    assert not checkpoint.knows_images
+    assert checkpoint.catalog_path is None
+    with pytest.raises(MissingInput, match=r"does not know which images it saw.*Pretrain it again"):
+        checkpoint.images()
 
 
 def test_what_is_no_checkpoint_is_refused(tmp_path, photo_catalog):

@@ -23,7 +23,7 @@ from jftdata.errors import BadArgument, Interrupted, NonFinite, OutputExists, Un
 from jftdata.hierarchy import Hierarchy
 from jftdata.pixels import PLACE
 from jftdata.pretrain.config import PretrainConfig, override
-from jftdata.pretrain.input import Augmentation, batches
+from jftdata.pretrain.input import Augmentation, batches, seen
 from jftdata.pretrain.objective import log_odds, logistic
 from jftdata.pretrain.schedule import learning_rate
 
@@ -137,12 +137,36 @@ def test_an_epoch_shows_no_image_twice(catalog: Catalog) -> None:
     assert sorted(rows.tolist()) == list(range(40))
 
 
+@given(st.integers(0, 12), st.sampled_from([7, 9, 40, 64]))
+def test_the_images_seen_are_those_of_the_batches(catalog: Catalog, num_steps: int, batch_size: int) -> None:
+    table = catalog.rows(catalog.images(), columns=["image", *PLACE])
+    ids = table["image"].to_numpy()
+    plan = {"batch_size": batch_size, "num_steps": num_steps, "seed": 3}
+    made = batches(catalog, table, Augmentation(18, 16), first_step=0, workers=1, **plan)  # type: ignore[arg-type]
+    met = {int(ids[row]) for batch in made for row in batch.rows}
+    assert seen(ids, **plan).tolist() == sorted(met)
+
+
+def test_a_checkpoint_knows_the_images_of_its_batches_and_the_catalog(catalog: Catalog, tmp_path: Path) -> None:
+    chosen = subset.nested(catalog, sizes=[30], seed=0)[0]
+    part = pretrain.run(chosen, small(total_epochs=0.7, warmup_epochs=0.0), out=tmp_path / "part")
+    assert part.sidecar.facts["num_steps"] == 2
+    assert len(part.images()) == 16
+    assert set(part.images().tolist()) < set(chosen.images.tolist())
+    assert part.catalog_path == catalog.path.resolve()
+    none = pretrain.run(chosen, small(total_epochs=0.0, warmup_epochs=0.0), out=tmp_path / "none")
+    assert len(none.images()) == 0
+
+
 def test_training_lowers_the_loss_and_keeps_its_facts(catalog: Catalog, tmp_path: Path) -> None:
     chosen = subset.everything(catalog)
     checkpoint = pretrain.run(chosen, small(total_epochs=8.0), out=tmp_path / "run")
     losses = [row["loss"] for row in checkpoint.metrics()]
     assert np.mean(losses[-4:]) < 0.8 * losses[0]
-    assert checkpoint.sidecar.facts == {"num_train_images": 40, "num_steps": 40, "num_images_seen": 320}
+    assert checkpoint.sidecar.facts == {
+        "num_train_images": 40, "num_steps": 40, "num_images_seen": 320, "catalog_path": str(catalog.path.resolve())
+    }  # fmt: skip
+    assert checkpoint.images().tolist() == chosen.images.tolist()
     assert checkpoint.labels() == list(catalog.hierarchy.labels)
     assert checkpoint.sidecar.inputs["subset"] == chosen.fingerprint
 

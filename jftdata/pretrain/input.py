@@ -63,14 +63,43 @@ def batches(
     ids = table["image"].to_numpy()
     places = table.select(PLACE)
     batch_size = min(batch_size, len(ids))
+    for epoch, order in _orders(ids, batch_size, first_step, num_steps, seed):
+        draw = keyed_hash(ids[order], seed=seed, stream=f"augmentation {epoch}")
+        yield from _cut(catalog, places, order, draw, augmentation, batch_size, workers)
+
+
+def seen(images: NDArray[np.int64], *, batch_size: int, num_steps: int, seed: int) -> NDArray[np.int64]:
+    """The images in the batches of `num_steps` steps, ascending: fewer than all when a run ends within its first epochs.
+
+    Args:
+        images: (n,) ids.
+        batch_size: images a batch.
+        num_steps: of the whole run.
+        seed: of the order.
+
+    Cost: an epoch's permutation for each epoch until all are seen.
+
+    >>> [len(seen(np.arange(10), batch_size=4, num_steps=n, seed=0)) for n in (0, 1, 2, 100)]
+    [0, 4, 8, 10]
+    """
+    met = np.zeros(len(images), np.bool_)
+    for _, order in _orders(images, min(batch_size, len(images)), 0, num_steps, seed):
+        met[order] = True
+        if met.all():
+            break
+    return np.sort(images[met])
+
+
+def _orders(
+    ids: NDArray[np.int64], batch_size: int, first_step: int, num_steps: int, seed: int
+) -> Iterator[tuple[int, NDArray[np.int64]]]:
+    """Each epoch's number and the rows of its batches, one after another."""
     in_epoch = steps_per_epoch(len(ids), batch_size)
     step = first_step
     while step < num_steps:
         epoch, skipped = divmod(step, in_epoch)
         stop = min(in_epoch, num_steps - epoch * in_epoch)
-        order = keyed_order(ids, seed=seed, stream=f"epoch {epoch}")[skipped * batch_size : stop * batch_size]
-        draw = keyed_hash(ids[order], seed=seed, stream=f"augmentation {epoch}")
-        yield from _cut(catalog, places, order, draw, augmentation, batch_size, workers)
+        yield epoch, keyed_order(ids, seed=seed, stream=f"epoch {epoch}")[skipped * batch_size : stop * batch_size]
         step += stop - skipped
 
 

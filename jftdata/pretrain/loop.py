@@ -24,14 +24,14 @@ from torch import Tensor
 
 from jftdata import backbone, storage
 from jftdata.catalog import label_arrays
-from jftdata.checkpoint import FORMAT, LABELS, METRICS, WEIGHTS, Checkpoint
+from jftdata.checkpoint import FORMAT, IMAGES, LABELS, METRICS, WEIGHTS, Checkpoint
 from jftdata.errors import BadArgument, Interrupted, NonFinite
 from jftdata.hierarchy import Hierarchy
 from jftdata.hierarchy.targets import fill_in
 from jftdata.pixels import PLACE
 from jftdata.pretrain import state
 from jftdata.pretrain.config import PretrainConfig
-from jftdata.pretrain.input import Augmentation, Batch, batches, steps_per_epoch
+from jftdata.pretrain.input import Augmentation, Batch, batches, seen, steps_per_epoch
 from jftdata.pretrain.objective import log_odds, logistic
 from jftdata.pretrain.schedule import learning_rate, optimizer
 from jftdata.progress import progress
@@ -79,6 +79,7 @@ def run(
                 "num_train_images": len(subset) if steps else 0,
                 "num_steps": steps,
                 "num_images_seen": steps * batch_size,
+                "catalog_path": str(subset.catalog.path.resolve()),
             }
     return Checkpoint.open(out)
 
@@ -136,6 +137,9 @@ def _train(
         if math.isfinite(metrics.last_loss):
             bar.set_postfix_str(f"loss {metrics.last_loss:.3f}")
     _write(folder, net, tree)
+    met = seen(subset.images, batch_size=batch_size, num_steps=num_steps, seed=config.seed)
+    with storage.atomic_path(folder / IMAGES) as temp:
+        pl.DataFrame({"image": met}, schema={"image": pl.Int64}).write_parquet(temp)
     shutil.rmtree(states, ignore_errors=True)
     return num_steps
 
