@@ -14,7 +14,7 @@ LAYERS = (
     {"errors", "hashing", "processes", "progress", "ragged", "storage"},
     {"hierarchy", "images", "catalog", "embeddings", "checkpoint", "results", "subset", "pixels"},
     {"sources", "world", "tail", "plots", "neighbors", "join", "dedup", "diff", "sheet", "noise", "backbone", "embed"},
-    {"changes", "register", "calibrate", "copies"},
+    {"changes", "register", "calibrate", "copies", "overlap"},
     {"recipes", "pretrain", "transfer"},
     {"study"},
     {"cli", "__main__"},
