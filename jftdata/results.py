@@ -9,9 +9,23 @@ from typing import Any, Self
 import polars as pl
 
 from jftdata import storage
-from jftdata.errors import BadInput
+from jftdata.errors import BadInput, OutputExists
 
-FORMAT = "jftdata.results/1"
+FORMAT = "jftdata.results/2"
+FORMATS = ("jftdata.results/1", FORMAT)
+"""What `Results.open` reads; in version 1 the columns of `LATER` are not there, and `data` is taken from the sidecar."""
+LATER: dict[str, pl.DataType] = {
+    "data": pl.String(),  # fingerprint of the task's catalog
+    "overlap": pl.String(),  # fingerprint of the pairs that say which test images have a copy; null: not known
+    "num_copies": pl.Int64(),  # test images with a copy among the images the checkpoint saw; null: not known
+    "value_clean": pl.Float64(),  # value on the other test images; null also where none is left
+    "low_clean": pl.Float64(),  # 95% bootstrap interval of it
+    "high_clean": pl.Float64(),
+    "difference": pl.Float64(),  # value - value_clean: what the copies add to the score
+    "difference_low": pl.Float64(),  # 95% interval of it, both scores on the same resamples
+    "difference_high": pl.Float64(),
+}
+"""Columns that a row may leave out; they are null then."""
 SCHEMA: dict[str, pl.DataType] = {
     "checkpoint": pl.String(),  # fingerprint
     "subset": pl.String(),  # fingerprint of the images it was trained on
@@ -26,6 +40,7 @@ SCHEMA: dict[str, pl.DataType] = {
     "num_task_train": pl.Int64(),
     "num_task_test": pl.Int64(),
     "settings": pl.String(),  # JSON: what the task chose or was told
+    **LATER,
 }
 FILE = "results.jsonl"
 
@@ -38,12 +53,12 @@ class Results:
 
     @classmethod
     def of(cls, rows: Iterable[Mapping[str, Any]]) -> Self:
-        """Results of plain rows.
+        """Results of plain rows; the columns of `LATER` may be left out.
 
         Raises:
             BadInput: a missing or unknown column.
         """
-        rows = list(rows)
+        rows = [{**dict.fromkeys(LATER), **row} for row in rows]
         for row in rows:
             odd = row.keys() ^ SCHEMA.keys()
             if odd:
@@ -54,10 +69,17 @@ class Results:
 
     @classmethod
     def open(cls, path: Path | str) -> Self:
-        """Read results from an artefact's folder."""
-        storage.read_sidecar(path, kind="jftdata.results")
+        """Read results from an artefact's folder.
+
+        Raises:
+            MissingInput: nothing there.
+            BadInput: an artefact of another kind, or of a later version.
+        """
+        sidecar = storage.read_sidecar(path, kind="jftdata.results")
+        if sidecar.format not in FORMATS:
+            raise BadInput(f"{path} is a {sidecar.format}; known are {', '.join(FORMATS)}. Update jftdata to read it.")
         lines = (Path(path) / FILE).read_text(encoding="utf-8").splitlines()
-        return cls.of(json.loads(line) for line in lines)
+        return cls.of({"data": sidecar.inputs.get("data"), **json.loads(line)} for line in lines)
 
     @classmethod
     def concat(cls, parts: Iterable["Results"]) -> Self:
@@ -75,10 +97,19 @@ class Results:
         return len(self.rows)
 
     def save(self, out: Path | str, *, made_with: Mapping[str, Any], inputs: Mapping[str, str]) -> Path:
-        """Write the rows as an artefact."""
+        """Write the rows as an artefact; where the same rows are there already, nothing is written.
+
+        Raises:
+            OutputExists: results made with other arguments, or other rows made with the same ones.
+        """
         with storage.building(out, format=FORMAT, made_with=made_with, inputs=inputs) as build:
             if build is not None:
                 text = "".join(json.dumps(row) + "\n" for row in self.rows.iter_rows(named=True))
                 storage.write_text(build.folder / FILE, text)
                 build.facts = {"num_rows": len(self)}
+        if build is None and not Results.open(out).rows.equals(self.rows):
+            raise OutputExists(
+                f"{out} holds other rows, made with the same arguments: something else has changed. Remove it or give "
+                "another `out`."
+            )
         return Path(out)

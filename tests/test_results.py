@@ -1,3 +1,4 @@
+import json
 import math
 
 import polars as pl
@@ -7,7 +8,7 @@ from hypothesis import strategies as st
 
 from jftdata import storage
 from jftdata.errors import BadInput, MissingInput, OutputExists
-from jftdata.results import SCHEMA, Results
+from jftdata.results import FILE, LATER, SCHEMA, Results
 
 
 def row(**changes):
@@ -28,6 +29,9 @@ ROWS = st.lists(
         task=st.sampled_from(["knn", "probe"]),
         value=st.floats(allow_nan=False, allow_infinity=False),
         settings=st.text(max_size=10),
+        data=st.none() | st.text("abcdef0123456789", min_size=4, max_size=4),
+        num_copies=st.none() | st.integers(0, 2**40),
+        value_clean=st.none() | st.floats(allow_nan=False, allow_infinity=False),
     ),
     max_size=8,
 )
@@ -85,6 +89,35 @@ def test_values_that_are_not_finite_survive(tmp_path):
     again = Results.open(out).rows
     assert math.isnan(again["value"][0])
     assert again["high"][0] == math.inf
+
+
+def test_other_rows_of_the_same_arguments_are_refused_and_the_same_rows_are_not(tmp_path):
+    made = Results.of([row(value=math.nan), row(seed=1)])
+    made.save(tmp_path / "r", made_with={"k": 1}, inputs={})
+    made.save(tmp_path / "r", made_with={"k": 1}, inputs={})
+    for other in ([row(value=math.nan)], [row(value=math.nan), row(seed=1, value=0.25)]):
+        with pytest.raises(OutputExists, match="holds other rows, made with the same arguments"):
+            Results.of(other).save(tmp_path / "r", made_with={"k": 1}, inputs={})
+    assert Results.open(tmp_path / "r").rows.equals(made.rows)
+
+
+def test_a_file_of_version_1_is_read_with_the_data_of_its_sidecar(tmp_path):
+    with storage.building(
+        tmp_path / "old", format="jftdata.results/1", made_with={}, inputs={"checkpoint": "c0", "data": "d0"}
+    ) as build:
+        storage.write_text(build.folder / FILE, json.dumps(row()) + "\n")
+    old = Results.open(tmp_path / "old").rows
+    assert old.schema == SCHEMA
+    assert old.row(0, named=True) == {**row(), **dict.fromkeys(LATER), "data": "d0"}
+    new = Results.of([row(seed=1, data="d1", num_copies=3)])
+    assert Results.concat([new, Results.open(tmp_path / "old")]).rows["num_copies"].to_list() == [None, 3]
+
+
+def test_a_file_of_a_later_version_is_refused(tmp_path):
+    with storage.building(tmp_path / "new", format="jftdata.results/3", made_with={}, inputs={}) as build:
+        storage.write_text(build.folder / FILE, "")
+    with pytest.raises(BadInput, match=r"is a jftdata\.results/3; known are .*Update jftdata"):
+        Results.open(tmp_path / "new")
 
 
 def test_other_arguments_and_other_artefacts_are_refused(tmp_path, photo_catalog):

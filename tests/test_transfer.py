@@ -1,20 +1,26 @@
 """Transfer: probes against scikit-learn, tasks on a checkpoint, data a task cannot use."""
 
+import dataclasses
+import json
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 from sklearn.linear_model import LogisticRegression
 
-from jftdata import pretrain, recipes, sources, study, subset, transfer
+from jftdata import overlap, pretrain, recipes, sources, storage, study, subset, transfer
 from jftdata.catalog import Catalog
 from jftdata.checkpoint import Checkpoint
-from jftdata.errors import BadArgument, BadInput, UnknownOption
-from jftdata.results import Results
-from jftdata.transfer.metrics import bootstrap, top_k
-from jftdata.transfer.probe import solve
-from jftdata.transfer.task import single_label
+from jftdata.cli import run
+from jftdata.errors import BadArgument, BadInput, MissingInput, OutputExists, UnknownOption
+from jftdata.results import FILE, LATER, Results
+from jftdata.transfer.metrics import CLEAN, bootstrap, top_k, without_copies
+from jftdata.transfer.probe import Knn, solve
+from jftdata.transfer.task import Inputs, Score, single_label
 
 
 @pytest.fixture(scope="module")
@@ -57,6 +63,40 @@ def test_a_bootstrap_interval_covers_a_coin_95_times_in_100() -> None:
     for i in range(200):
         low, high = bootstrap((rng.random(200) < 0.7).astype(float), seed=i, num_resamples=300)
         hits += low <= 0.7 <= high
+    assert 180 <= hits <= 199
+
+
+@given(st.integers(1, 40), st.integers(0, 2**31), st.floats(0, 1))
+def test_scores_without_copies_are_those_of_the_other_images(num: int, seed: int, share: float) -> None:
+    rng = np.random.default_rng(seed)
+    values, is_copy = (rng.random(num) < 0.6).astype(float), rng.random(num) < share
+    found = without_copies(values, is_copy, seed=seed, num_resamples=50)
+    if is_copy.all():
+        assert found == dict.fromkeys(CLEAN)
+        return
+    draw = np.random.default_rng(seed)
+    clean, difference = [], []
+    for _ in range(50):
+        rows = draw.integers(0, num, num)
+        if not is_copy[rows].all():
+            clean.append(np.mean([values[i] for i in rows if not is_copy[i]]))
+            difference.append(np.mean(values[rows]) - clean[-1])
+    expected = [values[~is_copy].mean(), *np.quantile(clean, [0.025, 0.975])]
+    expected += [values.mean() - values[~is_copy].mean(), *np.quantile(difference, [0.025, 0.975])]
+    np.testing.assert_allclose([found[name] for name in CLEAN], expected, atol=1e-12)  # type: ignore[arg-type]
+    if not is_copy.any():
+        assert (found["low_clean"], found["high_clean"]) == bootstrap(values, seed=seed, num_resamples=50)
+        assert [found[name] for name in CLEAN[3:]] == [0.0, 0.0, 0.0]
+
+
+def test_a_paired_interval_covers_what_copies_add_95_times_in_100() -> None:
+    rng = np.random.default_rng(2)
+    hits = 0
+    for i in range(200):
+        is_copy = rng.random(300) < 0.2
+        values = (rng.random(300) < np.where(is_copy, 0.9, 0.6)).astype(float)
+        found = without_copies(values, is_copy, seed=i, num_resamples=300)
+        hits += found["difference_low"] <= 0.2 * 0.3 <= found["difference_high"]  # type: ignore[operator]
     assert 180 <= hits <= 199
 
 
@@ -104,3 +144,173 @@ def test_a_study_runs_every_cell_once_and_reads_untrained_as_size_0(data: Catalo
     before = {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*.safetensors")}
     assert study.data_size(data, recipe, **arguments).rows.equals(results.rows)  # type: ignore[arg-type]
     assert {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*.safetensors")} == before
+
+
+# ---- copies of test images in training -------------------------------------------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True)
+class Leaky:
+    """A task, and a checkpoint that saw some of the training images that are copies of its test images."""
+
+    data: Catalog
+    """Ten test images."""
+    train: Catalog
+    """23 images: the pixels of seven test images in other bytes, and others."""
+    checkpoint: Checkpoint
+    """Twelve of the training images were in its one batch."""
+    leaked: set[str]
+    """Names of the test images it saw a copy of."""
+
+
+@pytest.fixture(scope="module")
+def leaky(tmp_path_factory: pytest.TempPathFactory) -> Leaky:
+    root = tmp_path_factory.mktemp("leaky")
+    rng = np.random.default_rng(4)
+
+    def draw(name: str, copy: str | None = None) -> None:
+        colour = 190 if "light" in name else 60
+        image = Image.fromarray(rng.integers(colour - 50, colour + 50, (20, 20, 3)).astype(np.uint8))
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        image.save(root / name)
+        if copy is not None:
+            (root / copy).parent.mkdir(parents=True, exist_ok=True)
+            image.save(root / copy, compress_level=0)
+
+    for label in ("dark", "light"):
+        for i in range(12):
+            draw(f"data/train/{label}/{i}.png")
+            if i < 8:
+                draw(f"train/{label}/other{i}.png")
+        for i in range(5):
+            name = f"{label}{i}.png"
+            draw(f"data/test/{label}/{name}", f"train/{label}/{name}" if i < 4 - (label == "dark") else None)
+    data = sources.from_folder(root / "data", out=root / "data.catalog", workers=1)
+    train = sources.from_folder(root / "train", out=root / "train.catalog", workers=1)
+    config = dataclasses.replace(recipes.tiny(total_epochs=1.0, image_size=32, seed=1), batch_size=12)
+    checkpoint = pretrain.run(subset.everything(train), config, out=root / "run")
+    seen = train.rows(checkpoint.images(), columns=["source"])["source"]
+    leaked = {Path(s).name for s in seen} & {Path(p).name for p in (root / "data/test").rglob("*.png")}
+    assert 0 < len(leaked) < 7
+    overlap.register(train, [data], workers=1)
+    return Leaky(data, train, checkpoint, leaked)
+
+
+@pytest.mark.parametrize("task", ["knn", "linear-probe"])
+def test_scores_without_copies_equal_those_on_data_without_them(task: str, leaky: Leaky, tmp_path: Path) -> None:
+    found = transfer.run(leaky.checkpoint, task=task, data=leaky.data, out=tmp_path / "all").rows
+    shutil.copytree(leaky.data.path.parent / "data", tmp_path / "data")
+    for name in leaked_files(leaky, tmp_path / "data"):
+        name.unlink()
+    rest = sources.from_folder(tmp_path / "data", out=tmp_path / "rest", workers=1)
+    clean = transfer.run(leaky.checkpoint, task=task, data=rest, out=tmp_path / "clean").rows
+    assert set(found["num_copies"]) == {len(leaky.leaked)}
+    assert set(clean["num_task_test"]) == {10 - len(leaky.leaked)}
+    assert found["value_clean"].to_list() == pytest.approx(clean["value"].to_list())
+    assert (found["value"] - found["value_clean"]).to_list() == pytest.approx(found["difference"].to_list())
+    assert clean.select(*list(LATER)[1:]).null_count().sum_horizontal()[0] == len(clean) * (len(LATER) - 1)
+
+
+def leaked_files(leaky: Leaky, root: Path) -> list[Path]:
+    return [path for path in (root / "test").rglob("*.png") if path.name in leaky.leaked]
+
+
+class Told:
+    """A task whose score is which of the test images are in a list of names."""
+
+    modes: tuple[str, ...] = ("frozen",)
+    wants_features = False
+
+    def __init__(self, names: set[str]) -> None:
+        self._names = names
+
+    def __call__(self, inputs: Inputs) -> list[Score]:
+        images = inputs.data.test["image"].to_numpy()
+        names = inputs.data.catalog.rows(images, columns=["source"])["source"]
+        return [Score("told", np.array([float(Path(name).name in self._names) for name in names]))]
+
+
+def test_every_image_without_a_copy_counts_and_no_other(
+    leaky: Leaky, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(transfer.TASKS, "knn", Told(leaky.leaked))
+    row = transfer.run(leaky.checkpoint, task="knn", data=leaky.data, out=tmp_path / "r").rows.row(0, named=True)
+    share = len(leaky.leaked) / 10
+    assert (row["value"], row["value_clean"], row["difference"]) == pytest.approx((share, 0.0, share))
+    assert (row["low_clean"], row["high_clean"]) == (0.0, 0.0)
+    assert row["difference_low"] < share < row["difference_high"]
+    assert row["data"] == leaky.data.fingerprint
+    at = overlap.where(leaky.train, leaky.data)
+    assert at is not None
+    assert row["overlap"] == storage.read_sidecar(at).fingerprint
+
+
+def test_a_checkpoint_that_saw_every_test_image_has_no_score_without_copies(
+    leaky: Leaky, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(transfer.TASKS, "knn", Told(set()))
+    itself = subset.everything(leaky.data, split="test")
+    config = recipes.tiny(total_epochs=1.0, image_size=32)
+    cheat = pretrain.run(itself, config, out=tmp_path / "cheat")
+    overlap.register(leaky.data, [leaky.data], registry=tmp_path / "r", workers=1)
+    row = transfer.run(cheat, task="knn", data=leaky.data, out=tmp_path / "o", overlap=tmp_path / "r").rows.row(
+        0, named=True
+    )
+    assert (row["num_copies"], row["num_task_test"]) == (10, 10)
+    assert [row[name] for name in CLEAN] == [None] * 6
+
+
+def test_untrained_weights_saw_no_copy(leaky: Leaky, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(transfer.TASKS, "knn", Told(leaky.leaked))
+    config = dataclasses.replace(recipes.tiny(image_size=32), total_epochs=0.0, warmup_epochs=0.0)
+    fresh = pretrain.run(subset.everything(leaky.train), config, out=tmp_path / "fresh")
+    row = transfer.run(fresh, task="knn", data=leaky.data, out=tmp_path / "o").rows.row(0, named=True)
+    assert row["num_copies"] == 0
+    assert row["value_clean"] == row["value"]
+    assert [row[name] for name in CLEAN[3:]] == [0.0, 0.0, 0.0]
+
+
+def test_what_was_made_before_the_copies_were_registered_stays_unless_they_are_asked_for(
+    leaky: Leaky, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arguments = {"task": "knn", "data": leaky.data, "out": tmp_path / "r"}
+    before = transfer.run(leaky.checkpoint, **arguments, overlap=None)  # type: ignore[arg-type]
+    assert before.rows["num_copies"].is_null().all()
+    monkeypatch.setattr(Knn, "__call__", None)
+    assert transfer.run(leaky.checkpoint, **arguments).rows.equals(before.rows)  # type: ignore[arg-type]
+    registry = leaky.train.path.with_name("train.catalog.overlaps")
+    with pytest.raises(OutputExists, match="overlap: there nothing, now"):
+        transfer.run(leaky.checkpoint, **arguments, overlap=registry)  # type: ignore[arg-type]
+
+
+def test_results_of_version_1_are_returned_and_not_made_again(leaky: Leaky, tmp_path: Path) -> None:
+    row = transfer.run(leaky.checkpoint, task="knn", data=leaky.data, out=tmp_path / "new").rows.row(0, named=True)
+    inputs = {"checkpoint": leaky.checkpoint.fingerprint, "data": leaky.data.fingerprint}
+    made_with = {"task": "knn", "mode": "frozen", "seed": 0}
+    old = {name: value for name, value in row.items() if name not in LATER} | {"value": 0.125}
+    with storage.building(tmp_path / "old", format="jftdata.results/1", made_with=made_with, inputs=inputs) as build:
+        assert build is not None
+        storage.write_text(build.folder / FILE, json.dumps(old) + "\n")
+    for choice in ("auto", None):
+        again = transfer.run(leaky.checkpoint, task="knn", data=leaky.data, out=tmp_path / "old", overlap=choice)
+        assert again.rows.select("value", "data").rows() == [(0.125, leaky.data.fingerprint)]
+
+
+def test_a_folder_without_these_copies_and_a_checkpoint_without_images_are_errors(leaky: Leaky, tmp_path: Path) -> None:
+    arguments = {"task": "knn", "data": leaky.data, "out": tmp_path / "r"}
+    with pytest.raises(MissingInput, match=r"has nothing about .* Call `overlap\.register`"):
+        transfer.run(leaky.checkpoint, **arguments, overlap=tmp_path)  # type: ignore[arg-type]
+    files = {name: info for name, info in leaky.checkpoint.sidecar.files.items() if name != "images.parquet"}
+    old = Checkpoint(leaky.checkpoint.path, dataclasses.replace(leaky.checkpoint.sidecar, files=files, facts={}))
+    with pytest.raises(MissingInput, match="does not know which images it saw"):
+        transfer.run(old, **arguments, overlap=leaky.train.path.with_name("train.catalog.overlaps"))  # type: ignore[arg-type]
+
+
+def test_the_command_line_shows_scores_without_copies(
+    leaky: Leaky, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["transfer", leaky.checkpoint.path, "--task", "knn", "--data", leaky.data.path, "--quiet", "--out"]
+    assert run([*map(str, command), str(tmp_path / "with")]) == 0
+    assert "without the test images that have a copy in training" in capsys.readouterr().out
+    assert run([*map(str, command), str(tmp_path / "none"), "--overlap", "none"]) == 0
+    assert "copies of the test images in training are not known" in capsys.readouterr().out
