@@ -12,7 +12,7 @@ PACKAGE = Path(__file__).parent.parent / "jftdata"
 FILES = sorted(PACKAGE.rglob("*.py"))
 LAYERS = (
     {"errors", "hashing", "processes", "progress", "ragged", "storage"},
-    {"hierarchy", "images", "catalog", "embeddings", "checkpoint", "results", "subset", "pixels"},
+    {"hierarchy", "images", "catalog", "embeddings", "checkpoint", "results", "subset", "pixels", "judge"},
     {"sources", "world", "tail", "plots", "neighbors", "join", "dedup", "diff", "sheet", "noise", "backbone", "embed"},
     {"changes", "register", "calibrate", "copies", "overlap"},
     {"recipes", "pretrain", "transfer"},
