@@ -14,7 +14,7 @@ LAYERS = (
     {"errors", "hashing", "processes", "progress", "ragged", "storage"},
     {"hierarchy", "images", "catalog", "embeddings", "checkpoint", "results", "subset", "pixels", "judge"},
     {"sources", "world", "tail", "plots", "neighbors", "join", "dedup", "diff", "sheet", "noise", "backbone", "embed"},
-    {"changes", "register", "calibrate", "copies", "overlap"},
+    {"changes", "register", "calibrate", "copies", "look", "overlap"},
     {"recipes", "pretrain", "transfer"},
     {"study"},
     {"cli", "__main__"},
