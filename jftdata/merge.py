@@ -1,0 +1,196 @@
+"""A catalog without near-duplicates: of each group of copies one image stays, with what all of them say.
+
+No image is copied: the new catalog points at the bytes the old one points at, which must stay where they are. Cost: one pass
+over the rows, a row group at a time; memory for the images in groups alone.
+"""
+
+import hashlib
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import polars as pl
+
+from jftdata import storage, tail
+from jftdata.catalog import DUPLICATES, FORMAT, SCHEMA, Catalog, read_row_group, row_groups
+from jftdata.dedup import RESOLVED
+from jftdata.errors import BadInput, one_of
+from jftdata.hierarchy import Hierarchy
+from jftdata.progress import progress, say
+
+MERGED = {**DUPLICATES, "kept_image": pl.Int64()}
+"""Columns of `duplicates.parquet`: `image` is the copy that is gone, `kept_image` the one that stands for it, of the source
+`kept_source`."""
+_SAID = ("labels", "scores", "negatives")
+
+
+def without_copies(
+    catalog: Catalog, resolved: pl.DataFrame, *, out: Path | str, conflicts: Literal["keep", "drop"] = "keep"
+) -> Catalog:
+    """Write a catalog in which each group of copies is its kept image.
+
+    The kept image stays in its split and has the united labels of `resolved`, of each the highest score any copy has, and the
+    verified negatives of all copies. A negative contradicts a label that is the same or below it. The tail before and after is
+    told on stderr.
+
+    Args:
+        catalog: the images.
+        resolved: what `dedup.resolve` returns for it.
+        out: folder of the new catalog; there already and made in the same way, it is returned at once.
+        conflicts: `keep` keeps all labels and drops the negatives that contradict them, as ingest does for byte-identical
+            copies; `drop` drops the labels that `resolved` calls conflicts and those a negative contradicts.
+
+    Returns:
+        A catalog whose `duplicates.parquet` (columns of `MERGED`) lists every copy that is gone, those ingest found too.
+        Among its facts `num_input` is still `num_images` + `num_duplicates` + `num_rejected`; `num_merged` is the number of
+        copies that went, `num_dropped_labels` that of labels dropped, and `num_conflicts` counts the negatives dropped too.
+
+    Raises:
+        UnknownOption: another choice of conflicts.
+        BadInput: `resolved` is not whole, or has images or labels that are not in the catalog; a catalog without pixels.
+        OutputExists: `out` is there, made otherwise.
+    """
+    if conflicts not in ("keep", "drop"):
+        raise one_of("choice of conflicts", conflicts, ("keep", "drop"))
+    _check(resolved)
+    resolved = resolved.select(*RESOLVED).sort("image")
+    digest = hashlib.sha256(resolved.write_ndjson().encode()).hexdigest()
+    made_with = {"source": "without_copies", "resolved": digest, "conflicts": conflicts}
+    with storage.building(out, format=FORMAT, made_with=made_with, inputs={"catalog": catalog.fingerprint}) as build:
+        if build is not None:
+            members, counts = _united(catalog, resolved, drop=conflicts == "drop")
+            build.facts = _facts(catalog.sidecar.facts, _write(catalog, members, build.folder / "images"), counts)
+            _list_copies(catalog, members).write_parquet(build.folder / "duplicates.parquet")
+            for name in ("hierarchy.tsv", "rejected.parquet"):
+                shutil.copyfile(catalog.path / name, build.folder / name)
+    made = Catalog.open(out)
+    if build is not None:
+        change = tail.compare(tail.label_counts(catalog), tail.label_counts(made))
+        say(f"without {counts['num_merged']:,} copies: {tail.describe_change(change)}")
+    return made
+
+
+def _check(resolved: pl.DataFrame) -> None:
+    missing = [column for column in RESOLVED if column not in resolved.columns]
+    if missing:
+        raise BadInput(f"resolved groups have no column {missing[0]!r}. Give what dedup.resolve returns.")
+    twice = resolved.filter(pl.col("image").is_duplicated())["image"]
+    if len(twice):
+        raise BadInput(f"image {twice[0]} is in resolved groups twice. Resolve the groups of all pairs together.")
+    odd = resolved.group_by("group").agg(pl.col("kept").sum()).filter(pl.col("kept") != 1).sort("group")
+    if len(odd):
+        raise BadInput(f"group {odd['group'][0]} keeps {odd['kept'][0]} images instead of one. Keep one of each group.")
+
+
+def _united(catalog: Catalog, resolved: pl.DataFrame, *, drop: bool) -> tuple[pl.DataFrame, dict[str, int]]:
+    """The images of groups, ascending, with what each kept one says from now on and what stands for the others."""
+    tree = catalog.hierarchy
+    columns = ("image", "split", "source", *_SAID)
+    members = resolved.join(catalog.rows(resolved["image"].to_numpy(), columns=columns), on="image", suffix="_own")
+    said, stands = [], []
+    counts = {"num_merged": 0, "num_dropped_labels": 0, "num_dropped_negatives": 0}
+    for _, group in members.group_by("group", maintain_order=True):
+        kept = group.row(by_predicate=pl.col("kept"), named=True)
+        labels, negatives, dropped = _agree(tree, kept, group["negatives"].to_list(), drop=drop)
+        best: dict[int, float] = {}
+        for own, scores in group.select("labels_own", "scores").iter_rows():
+            for label, score in zip(own, scores or [None] * len(own), strict=True):
+                if score is not None:
+                    best[label] = max(score, best.get(label, score))
+        scores = [best.get(label) for label in labels]
+        said.append((kept["image"], labels, scores if any(x is not None for x in scores) else None, negatives))
+        stands.append((kept["group"], kept["image"], kept["source"]))
+        counts["num_merged"] += len(group) - 1
+        for what, num in dropped.items():
+            counts[what] += num
+    new = pl.DataFrame(said, schema={"image": pl.Int64, **{c: SCHEMA[c] for c in _SAID}}, orient="row")
+    keepers = pl.DataFrame(
+        stands, schema={"group": pl.Int64, "kept_image": pl.Int64, "kept_source": pl.String}, orient="row"
+    )
+    members = members.select("group", "image", "kept", "split", "source").join(keepers, on="group")
+    return members.join(new, on="image", how="left").sort("image"), counts
+
+
+def _agree(
+    tree: Hierarchy, kept: Mapping[str, Any], negatives: list[list[int]], *, drop: bool
+) -> tuple[list[int], list[int], dict[str, int]]:
+    """Labels and negatives of a group that do not contradict each other, and how many of each were dropped."""
+    given = {tree.index(label) for label in kept["labels"]}
+    verified = {label for some in negatives for label in some}
+    labels, no = given, verified
+    if drop:
+        labels = given - {tree.index(label) for label in kept["conflicts"]}
+        labels = {label for label in labels if not verified & {label, *tree.ancestor_ids(label).tolist()}}
+    else:
+        no = verified - given.union(*(tree.ancestor_ids(label).tolist() for label in given))
+    dropped = {"num_dropped_labels": len(given) - len(labels), "num_dropped_negatives": len(verified) - len(no)}
+    return sorted(labels), sorted(no), dropped
+
+
+def _write(catalog: Catalog, members: pl.DataFrame, folder: Path) -> dict[str, Any]:
+    """Write the rows that stay, file by file; returns what they count up to."""
+    import pyarrow.parquet as pq
+
+    folder.mkdir(exist_ok=True)
+    oldest = pl.CompatLevel.oldest()
+    schema = pl.DataFrame(schema=SCHEMA).to_arrow(compat_level=oldest).schema
+    root = str(catalog.path.resolve())
+    groups = row_groups(catalog)
+    splits: dict[str, int] = {}
+    total = {"num_images": 0, "num_given_labels": 0, "num_unlabelled": 0, "num_negatives": 0}
+    with progress("merge", total=len(catalog), unit="image") as bar:
+        for path in catalog.files:
+            with (
+                storage.atomic_path(folder / path.name) as temp,
+                pq.ParquetWriter(temp, schema, compression="zstd") as file,
+            ):
+                for _, group in (x for x in groups if x[0] == path):
+                    rows = pl.DataFrame(read_row_group(path, group, columns=tuple(SCHEMA), split=None))
+                    bar.update(len(rows))
+                    near = pl.col("image").is_between(rows["image"].min(), rows["image"].max())
+                    rows = _merged(rows, members.filter(near), root)
+                    file.write_table(rows.to_arrow(compat_level=oldest).cast(schema))
+                    total["num_images"] += len(rows)
+                    total["num_given_labels"] += int(rows["labels"].list.len().cast(pl.Int64).sum())
+                    total["num_unlabelled"] += int((rows["labels"].list.len() == 0).sum())
+                    total["num_negatives"] += int(rows["negatives"].list.len().cast(pl.Int64).sum())
+                    for split, num in rows.group_by("split").len().iter_rows():
+                        splits[split] = splits.get(split, 0) + int(num)
+    return {**total, "splits": dict(sorted(splits.items()))}
+
+
+def _merged(rows: pl.DataFrame, members: pl.DataFrame, root: str) -> pl.DataFrame:
+    """Rows of a row group without the copies, the kept images with what they say from now on."""
+    changed = rows.join(
+        members.select("image", "kept", *_SAID), on="image", how="left", suffix="_new", maintain_order="left"
+    ).filter(pl.col("kept").fill_null(True))
+    return changed.with_columns(
+        *(pl.when("kept").then(f"{column}_new").otherwise(column).alias(column) for column in _SAID),
+        shard=pl.when(pl.col("shard").str.starts_with("/"))
+        .then("shard")
+        .otherwise(pl.lit(f"{root}/") + pl.col("shard")),
+    ).select(*SCHEMA)
+
+
+def _list_copies(catalog: Catalog, members: pl.DataFrame) -> pl.DataFrame:
+    """Columns of `MERGED`: the copies that go, and those that went before, with what stands for them now."""
+    before = pl.read_parquet(catalog.path / "duplicates.parquet", glob=False)
+    if "kept_image" not in before.columns:
+        before = before.with_columns(kept_image="image")
+    now = members.select(kept_image="image", image_now="kept_image", source_now="kept_source")
+    before = before.join(now, on="kept_image", how="left").with_columns(
+        kept_image=pl.coalesce("image_now", "kept_image"), kept_source=pl.coalesce("source_now", "kept_source")
+    )
+    gone = members.filter(~pl.col("kept"))
+    return pl.concat([before.select(*MERGED), gone.select(*MERGED)]).sort("image", "source")
+
+
+def _facts(before: Mapping[str, Any], counted: Mapping[str, Any], counts: Mapping[str, int]) -> dict[str, Any]:
+    """Facts of the new catalog; what is not counted anew is as it was."""
+    more = {name: before.get(name, 0) + counts[name] for name in ("num_merged", "num_dropped_labels")}
+    return {
+        **before, **counted, **more,
+        "num_duplicates": before["num_duplicates"] + counts["num_merged"],
+        "num_conflicts": before.get("num_conflicts", 0) + counts["num_dropped_negatives"],
+    }  # fmt: skip
