@@ -3,7 +3,7 @@ const page = JSON.parse(document.getElementById("data").textContent);
 const store = "jftdata.judge/" + page.fingerprint, words = ["yes", "no", "unsure"];
 const at = id => document.getElementById(id);
 const items = page.items, places = new Map(items.map((item, i) => [item.id, i]));
-const undone = [];
+const past = [];
 let answers = new Map(), unsaved = 0, now = 0;
 
 function make(tag, text, kind) {
@@ -67,7 +67,7 @@ function show() {
   for (const word of words) at(word).setAttribute("aria-pressed", String(answer === word));
   at("back").disabled = now === 0;
   at("next").disabled = now === items.length - 1;
-  at("undo").disabled = !undone.length;
+  at("undo").disabled = !past.length;
   at("save").disabled = !answers.size;
   at("save").classList.toggle("due", unsaved > 0);
   const done = answers.size === items.length;
@@ -117,7 +117,7 @@ function warn() {
 function answer(word) {
   const id = items[now].id, before = answers.get(id);
   if (before !== word) {
-    undone.push([id, before]);
+    past.push([id, before]);
     answers.set(id, word);
     unsaved += 1;
     keep();
@@ -126,8 +126,8 @@ function answer(word) {
 }
 
 function undo() {
-  if (!undone.length) return;
-  const [id, before] = undone.pop();
+  if (!past.length) return;
+  const [id, before] = past.pop();
   if (before) answers.set(id, before); else answers.delete(id);
   unsaved += 1;
   keep();

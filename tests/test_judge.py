@@ -254,6 +254,10 @@ def test_answers_survive_a_reload_and_belong_to_one_page(opened, page, tmp_path)
     opened.press("y", "n")
     opened.open(page.path.as_uri())
     assert now(opened) == ("__proto__", "", "2 of 4 answered: 1 yes, 1 no, 0 unsure")
+    kept = "localStorage.setItem(store, JSON.stringify({answers: {7: 'no', gone: 'yes', 'a 1': 'x'}, unsaved: 1}))"
+    opened.value(f"{kept}, window.dispatchEvent(new StorageEvent('storage', {{key: store}}))")  # as another tab does
+    assert now(opened)[2] == "1 of 4 answered: 0 yes, 1 no, 0 unsure"
+    opened.press("y")
     opened.open(write(tmp_path, note="another").path.as_uri())
     assert now(opened)[2].startswith("0 of 4")
     opened.open(write(tmp_path, "moved.html").path.as_uri())  # the same page elsewhere

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from jftdata import copies, dedup, images, judge, look
+from jftdata import copies, dedup, images, judge, look, sheet
 from jftdata.errors import BadArgument, BadInput, UnknownOption
 from jftdata.hierarchy import Hierarchy
 from jftdata.images import encode_jpeg
@@ -83,7 +83,7 @@ def test_a_page_shows_both_pictures_of_every_pair_most_probable_first(toys, pair
         for s, i, *place in toys.scan().select("source", "image", "shard", "offset", "length").collect().rows()
     }
     for item in page["items"]:
-        assert item["heading"] == "Found as: mirrored, cropped: right shows 80% × 50% of left"
+        assert item["heading"] == "Found as: mirrored, cropped; right shows 80% × 50% of left"
         for image, view in zip(map(int, re.findall(r" (\d+)", item["id"])), item["pictures"], strict=True):
             source, place = rows[image]
             assert view["lines"][-1] == source
@@ -175,10 +175,22 @@ def apart(tmp_path_factory):
     folder = tmp_path_factory.mktemp("apart")
     tree = Hierarchy.load("toy")
     other = Hierarchy.from_edges([("cat", "lynx")], labels=["bus", "dog", "zebra"])
-    train = catalog_of(folder / "train.catalog", {"t1": ["house cat"], "t2": ["bus"]}, tree)
-    test = catalog_of(folder / "test.catalog", {"q1": ["cat"], "q2": ["dog"], "q3": ["zebra"]}, other, first=50)
+    train = catalog_of(folder / "train.catalog", {"t1": ["house cat"], "t2": ["bus"], "t3": ["house cat", "bus"]}, tree)
+    test = catalog_of(
+        folder / "test.catalog",
+        {"q1": ["cat"], "q2": ["dog"], "q3": ["zebra"], "q4": ["zebra", "cat"]},
+        other,
+        first=50,
+    )
     q, t = ids_of(test), ids_of(train)
-    edges = [(q["q1"], t["t1"], 0.9), (q["q1"], t["t2"], 0.8), (q["q2"], t["t2"], 0.7), (q["q3"], t["t1"], 0.6)]
+    edges = [
+        (q["q1"], t["t1"], 0.9),
+        (q["q1"], t["t2"], 0.8),
+        (q["q2"], t["t2"], 0.7),
+        (q["q3"], t["t2"], 0.6),
+        (q["q4"], t["t2"], 0.5),
+        (q["q1"], t["t3"], 0.4),
+    ]
     return test, train, pairs_of(edges, names=("test_image", "train_image"))
 
 
@@ -187,13 +199,21 @@ def test_pairs_between_catalogs_show_the_test_image_on_the_left(apart, tmp_path)
     page = shown_on(look.pairs_page(pairs, train, test=test, out=tmp_path / "p.html").path)
     assert page["title"] == "Copies of test.catalog in train.catalog"
     sources = [[view["lines"][-1] for view in item["pictures"]] for item in page["items"]]
-    assert sources == [["q1", "t1"], ["q1", "t2"], ["q2", "t2"], ["q3", "t1"]]
+    assert sources == [["q1", "t1"], ["q1", "t2"], ["q2", "t2"], ["q3", "t2"], ["q4", "t2"], ["q1", "t3"]]
     assert [item["group"] for item in page["items"]] == [
-        "Test image 1 (2 pairs)", "Test image 1 (2 pairs)", "Test image 2 (1 pair)", "Test image 3 (1 pair)"
+        "Test image 1 (3 pairs)", "Test image 1 (3 pairs)", "Test image 2 (1 pair)", "Test image 3 (1 pair)",
+        "Test image 4 (1 pair)", "Test image 1 (3 pairs)",
     ]  # fmt: skip
     marked = [[view["conflicts"] for view in item["pictures"]] for item in page["items"]]
-    assert marked == [[[], []], [["cat"], ["bus"]], [["dog"], ["bus"]], [[], []]]
-    assert look.pairs_sheet(pairs, train, test=test, out=tmp_path / "p.png").num_shown == 4
+    assert marked == [
+        [[], []],
+        [["cat"], ["bus"]],
+        [["dog"], ["bus"]],
+        [[], []],
+        [["cat"], ["bus"]],
+        [[], ["bus"]],
+    ]  # training knows no zebra
+    assert look.pairs_sheet(pairs, train, test=test, out=tmp_path / "p.png").num_shown == 6
 
 
 def test_the_catalog_of_the_test_images_goes_with_their_pairs_only(apart, toys, pairs, tmp_path):
@@ -266,6 +286,48 @@ def test_a_pairs_sheet_runs_down_two_columns(colours, tmp_path):
     assert cells(shown.path, left=2 * 150 + 2 * 54 + 6, num_rows=1, **place) == [["red", "red"]]
 
 
+@pytest.fixture
+def drawn(monkeypatch):
+    """What sheets write, as text: a list of rows for each."""
+    seen, draw = [], sheet.draw
+
+    def noted(rows, **options):
+        seen.append([options["title"], *((name, *lines) for name, lines, _ in rows)])
+        return draw(rows, **options)
+
+    monkeypatch.setattr(sheet, "draw", noted)
+    return seen
+
+
+def test_sheets_say_what_is_shown(toys, tmp_path, drawn):
+    at = ids_of(toys)
+    chain = [(*sorted((at[x], at[y])), p) for x, y, p in [("a", "b", 0.9), ("b", "c", 0.8), ("c", "e", 0.7)]]
+    pairs = pairs_of([*chain, (*sorted((at["d"], at["f"])), 0.95)])
+    look.pairs_sheet(pairs.sort("probability").head(1), toys, out=tmp_path / "p.png")
+    left, right = ("no label" if i == at["e"] else "toy, bus" for i in sorted((at["c"], at["e"])))
+    assert drawn.pop() == [
+        "toys.catalog: the only pair, most probable first",
+        (
+            "mirrored, cropped; right shows 80% × 50% of left",
+            "probability 0.700, group 1",
+            f"left: {left}",
+            f"right: {right}",
+        ),
+    ]
+    look.groups_sheet(pairs, toys, out=tmp_path / "g.png", num_images=3)
+    settled = dedup.resolve(dedup.group_pairs(pairs), toys).filter("kept")
+    names = {i: s for s, i in at.items()}
+    by_labels = {tuple(sorted(row["labels"])): names[row["image"]] for row in settled.iter_rows(named=True)}
+    title, (first, *one), (second, *other) = drawn.pop()
+    assert title == "toys.catalog: 2 of 2 groups, largest first; the first image is kept"
+    assert (first, second) == ("group 2: 4 images, 1 not shown", "group 1: 2 images")
+    assert sorted(one[0].split(", ")) == ["bus", "cat", "house cat", "toy"]
+    assert sorted(one[1].removeprefix("in conflict: ").split(", ")) == ["bus", "cat", "house cat", "toy"]
+    assert one[2:] == ["a chain: up to 3 links apart", by_labels["bus", "cat", "house cat", "toy"]]
+    assert sorted(other[1].removeprefix("in conflict: ").split(", ")) == ["bus", "toy"]
+    assert other[2:] == [by_labels["bus", "dog", "toy"]]
+
+
 # ---- what cannot be shown --------------------------------------------------------------------------------------------
 
 
@@ -283,9 +345,9 @@ def test_images_that_are_gone_or_changed_are_placeholders_and_counted(colours, t
     assert len(lost) == 3
     assert re.search(r"red/1\.png could not be read: .*No such file", lost[0])
     assert "red/2.png could not be read: " in lost[2]
-    sheet = look.pairs_sheet(pairs, colours, out=tmp_path / "p.png", size=48)
+    both = look.pairs_sheet(pairs, colours, out=tmp_path / "p.png", size=48)
     groups = look.groups_sheet(pairs, colours, out=tmp_path / "g.png", size=48)
-    assert (sheet.num_unread, groups.num_unread) == (2, 2)
+    assert (both.num_unread, groups.num_unread) == (2, 2)
     found = cells(groups.path, left=150, top=32, num_rows=1, num_cells=3, size=48)
     assert sorted(found[0]) == ["red", "white", "white"]
 
