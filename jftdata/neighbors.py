@@ -8,9 +8,9 @@ a wanted recall is met; where no index meets it, the search is exact.
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,26 +21,24 @@ from jftdata.errors import BadArgument, BadInput, Damaged, one_of
 from jftdata.hashing import keyed_order
 from jftdata.progress import progress, say
 
+Kind = Literal["auto", "flat", "ivf", "pq", "hnsw"]
 FORMAT = "jftdata.neighbors/1"
 _EMPTY = "empty.faiss"
 EXACT_PRODUCTS = 5e11
 """Multiply-adds up to which everything is compared unless told otherwise; about ten seconds on two cores."""
-_KINDS = ("auto", "flat", "ivf", "pq", "hnsw")
 _SLACK = 1e-5
 _ROUNDING = (
     1e-6  # a float32 vector is of unit length up to this, so copies of one vector reach a similarity of 1 up to this
 )
 _BLOCK = 4096  # queries at a time
 _ADDED = 1 << 18  # base vectors at a time
-_PART = 1 << 22  # base vectors in one file of an index
+_PART = 1 << 21  # base vectors in one file of an index, and in memory while it is made
 _ANSWERS = 1 << 22  # candidates held at a time
 _SAMPLE = 512  # queries whose true neighbours tell the recall
 _ENOUGH = 100  # sampled pairs above a threshold that make a recall worth the name
 _PAYS = 16  # an index is made for one search of this many times the root of m queries or more
 _FEWEST = 100  # vectors that lists and codes can be trained on
 _DEEPEST = 4096  # candidates beyond which a query of very many answers is compared with everything
-
-Kind = Literal["auto", "flat", "ivf", "pq", "hnsw"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,8 +86,8 @@ def nearest(
         base: (m, d) embeddings of the same embedder.
         k: neighbours, 1 to m.
         recall: share of the neighbours that must be found; 1 compares everything with everything.
-        index: `flat` compares everything; `ivf` looks into the nearest lists of a k-means; `pq` does so in 4-bit codes, an
-            eighth of a byte a dimension or less; `hnsw` walks a graph. `auto` is `flat` at recall 1, for less than
+        index: `flat` compares everything; `ivf` looks into the nearest lists of a k-means; `pq` does so in 4-bit codes of
+            two dimensions or more; `hnsw` walks a graph. `auto` is `flat` at recall 1, for less than
             `EXACT_PRODUCTS`, for fewer queries than would pay for an index, and on a GPU; else `pq`.
         device: `auto`, `cpu` or `cuda`. NVIDIA GPUs, all there are, serve the flat search; `auto` uses them from
             `EXACT_PRODUCTS` up.
@@ -157,8 +155,8 @@ def build(
         base: (m, d) embeddings, from 100 vectors up; read a block at a time, so a memory map need not fit in memory.
         out: folder to write. A build that was killed goes on with the parts it had.
         index: `ivf`, `pq` or `hnsw` as for `nearest`; `auto` is `pq`.
-        queries: embeddings like those that will be searched for, on which the recall is measured. None: vectors of the
-            base, each among the others; queries of another kind may be harder.
+        queries: embeddings like those that will be asked for, to measure the recall on. None: vectors of the base, each
+            among the others; others can be harder, above all for a graph, which leads to its own vectors best.
         k: the most neighbours that will be asked for.
         seed: of the sample, the k-means and the codes.
 
@@ -214,14 +212,16 @@ class _Sample:
 class Index:
     """An index of a base, in memory or on disk, and the sampled queries that tell its recall.
 
-    The same base, kind and seed give the same index, and an answer does not depend on the other queries asked with it,
-    nor on threads. The share found holds for queries like the sampled ones, within the doubt of a sample of 512; which
-    are left out cannot be told, and of many equal vectors it need not be the highest positions. What is found has its
-    exact similarity.
+    The same base, kind and seed give the same index, and an answer depends neither on the other queries asked with it nor
+    on threads. What is found has its exact similarity. Not promised: the share found of queries unlike the sampled ones;
+    that of equal vectors those at the lower positions are found; the same index from another version of faiss.
 
-    Memory when opened: `ivf` none but what the system keeps of its memory-mapped files, which hold the vectors once more;
-    `pq` an eighth of a byte a dimension or less, and 8 bytes, a vector; `hnsw` the vectors and 256 bytes each. Besides,
-    vectors of candidates are read from the base. One index is not to be searched by several Python threads at once.
+    The first search of a k and recall looks for the least effort on the sample, some seconds for a million vectors. One
+    index is not to be searched by several Python threads at once.
+
+    Memory when opened: `ivf` has its lists, which are the vectors once more, memory-mapped; `pq` holds a quarter of a byte a
+    dimension or less, and 8 bytes, a vector; `hnsw` the vectors and 256 bytes each. Candidates are read from the base.
+    A build holds two million vectors, or their codes, beside that.
     """
 
     base: Embeddings
@@ -231,6 +231,8 @@ class Index:
     """(num_lists, d) float32; None for hnsw."""
     _parts: list[Any]
     """faiss indexes of `_PART` vectors each, in the order of the base."""
+    _efforts: "dict[tuple[Any, ...], _Effort | None]" = field(default_factory=dict)
+    """Those found so far."""
 
     @classmethod
     def open(cls, path: Path | str, base: Embeddings) -> Self:
@@ -266,12 +268,12 @@ class Index:
         wanted = np.minimum(np.isfinite(self._sample.similarity).sum(axis=1), k)
         low = self._sample.similarity[np.arange(len(wanted)), np.maximum(wanted, 1) - 1]
         depths = [(k + 8) * more for more in ((1, 2, 4, 8, 16) if self.kind == "pq" else (1,))]
-        effort = self._tuned(wanted, low, depths, recall)
+        effort = self._tuned(("nearest", k, recall), wanted, low, depths)
         if effort is None:
             return _flat_nearest(queries, self.base, k, "cpu", self._refused(recall))
         positions = np.empty((len(queries), k), np.int64)
         values = np.empty((len(queries), k))
-        height = max(1, min(_BLOCK, _ANSWERS // effort.depth))
+        height = self._height(effort.depth)
         for first in range(0, len(queries), height):
             part = slice(first, first + height)
             block = np.ascontiguousarray(queries.vectors[part], np.float32)
@@ -304,14 +306,14 @@ class Index:
             of = f"nearest neighbours, since only {wanted.sum()} sampled pairs are so similar"
             wanted, low = np.isfinite(self._sample.similarity[:, 0]).astype(np.int64), self._sample.similarity[:, 0]
         depths = [2 * similar.shape[1] * more for more in ((1, 4) if self.kind == "pq" else (1,))]
-        effort = self._tuned(wanted, low, depths, recall)
+        effort = self._tuned(("range", min_similarity, recall), wanted, low, depths)
         if effort is None:
             return _flat_range(queries, self.base, min_similarity, self._refused(recall))
         lefts, rights, values = [], [], []
         rows, depth = np.arange(len(queries)), effort.depth
         while len(rows) and depth <= max(_DEEPEST, effort.depth):
             full = []
-            height = max(1, min(_BLOCK, _ANSWERS // depth))
+            height = self._height(depth)
             for first in range(0, len(rows), height):
                 part = rows[first : first + height]
                 block = np.ascontiguousarray(queries.vectors[part], np.float32)
@@ -334,16 +336,28 @@ class Index:
             values.append(value)
         return _sorted(lefts, rights, values, effort.recall, self._plan(effort, of))
 
+    def _height(self, depth: int) -> int:
+        """Queries at a time."""
+        return max(1, min(_BLOCK, _ANSWERS // max(depth, 0 if self._centroids is None else len(self._centroids))))
+
     def _tuned(
-        self, wanted: NDArray[np.int64], low: NDArray[np.float64], depths: list[int], recall: float
+        self, asked: tuple[str, float, float], wanted: NDArray[np.int64], low: NDArray[np.float64], depths: list[int]
     ) -> "_Effort | None":
-        """The least effort whose recall on the sample is, beyond its doubt, the one asked for.
+        """The least effort whose recall on the sample is, beyond its doubt, the one asked for; None where there is none.
 
         Args:
+            asked: the search, k or the threshold, and the recall.
             wanted: (s,) true answers of each sampled query.
             low: (s,) least similarity of a true answer.
             depths: candidates to try, rising.
         """
+        if asked not in self._efforts:
+            self._efforts[asked] = self._least_effort(asked[-1], wanted, low, depths)
+        return self._efforts[asked]
+
+    def _least_effort(
+        self, recall: float, wanted: NDArray[np.int64], low: NDArray[np.float64], depths: list[int]
+    ) -> "_Effort | None":
         sample = self._sample
         if self._centroids is None:
             visits, most = 16, 4096
@@ -385,9 +399,10 @@ class Index:
         where = f"walks of {max(effort.visits, effort.depth)}"
         if self._centroids is not None:
             where = f"{effort.visits:,} of {len(self._centroids):,} lists visited"
+        whose = "vectors of the base" if (self._sample.own >= 0).all() else "queries"
         return (
             f"{self.kind} index, {where}, {effort.depth} candidates compared; recall {effort.recall:.4f} measured on "
-            f"{len(self._sample.own):,} queries ({of})"
+            f"{len(self._sample.own):,} {whose} ({of})"
         )
 
     def _refused(self, recall: float) -> str:
@@ -533,8 +548,9 @@ def _make(base: Embeddings, kind: str, queries: Embeddings, k: int, seed: int, f
 
             def fill(start: int = start) -> Any:
                 engine = faiss.clone_index(empty)
-                for first in range(start, min(start + _PART, len(base)), _ADDED):
-                    block = _block(base, first, _ADDED)
+                stop = min(start + _PART, len(base))
+                for first in range(start, stop, _ADDED):
+                    block = _block(base, first, min(_ADDED, stop - first))
                     engine.add(_padded(block, kind))
                     bar.update(len(block))
                 return engine
@@ -543,6 +559,7 @@ def _make(base: Embeddings, kind: str, queries: Embeddings, k: int, seed: int, f
     if folder is not None:
         for name, array in (("sample", sample.vectors), ("own", sample.own), ("similarity", sample.similarity)):
             np.save(folder / f"{name}.npy", array)
+        (folder / _EMPTY).unlink()
     return Index(base, kind, sample, _centroids_of(empty, kind), parts)
 
 
@@ -741,6 +758,6 @@ def _chosen(index: str, queries: Embeddings, base: Embeddings, recall: float, de
 
 
 def _known(index: str) -> str:
-    if index not in _KINDS:
-        raise one_of("index", index, _KINDS)
+    if index not in get_args(Kind):
+        raise one_of("index", index, get_args(Kind))
     return index

@@ -265,6 +265,7 @@ def test_an_answer_does_not_depend_on_the_batch_or_the_threads(index, asked, row
     usual = faiss.omp_get_max_threads()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(neighbors, "_BLOCK", block)
+        index._efforts.clear()
         faiss.omp_set_num_threads(threads)
         part = index.nearest(some, k=7, recall=0.9)
         less = index.range_search(some, min_similarity=0.8, recall=0.9)
@@ -300,6 +301,7 @@ def test_an_index_of_several_parts_opened_again_answers_as_promised(kind, base, 
     assert (found.positions == made.nearest(asked, k=10, recall=0.95).positions).all()
     low = -np.sort(-similarities(asked.vectors, base.vectors), axis=1)[:, 9:10] - 1e-12
     assert (found.similarity >= low).mean() >= 0.94
+    assert all(len(set(row)) == 10 for row in found.positions.tolist())
     assert found.plan.startswith(kind)
 
 
