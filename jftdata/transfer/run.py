@@ -81,22 +81,23 @@ def run(
     if job.wants_features:
         folder = Path(features) if features is not None else out.parent / "features"
         cache = folder / f"{checkpoint.fingerprint[:16]}-{data.fingerprint[:16]}"
-        vectors = embed.run(data, embedder=checkpoint, out=cache, max_rejected=0.0, workers=workers, device=device)
+        vectors = embed.run(data, embedder=checkpoint, out=cache, workers=workers, device=device)
     given = Inputs(checkpoint, task_data, vectors, seed, workers, device)
     is_copy = None if pairs is None else np.isin(task_data.test["image"].to_numpy(), pairs["test_image"].to_numpy())
     rows = []
     for score in job(given):
         low, high = bootstrap(score.values, seed=seed)
+        clean: dict[str, Any] = {}
+        if is_copy is not None:
+            clean = {"overlap": inputs["overlap"], "num_copies": int(is_copy.sum())}
+            clean |= without_copies(score.values, is_copy, seed=seed)
         rows.append({
             "checkpoint": checkpoint.fingerprint, "subset": checkpoint.sidecar.inputs["subset"],
             "num_train_images": checkpoint.num_train_images, "seed": int(checkpoint.config["seed"]), "task": task,
             "mode": mode, "metric": score.metric, "value": float(score.values.mean()), "low": low, "high": high,
             "num_task_train": len(task_data.train), "num_task_test": len(task_data.test),
-            "settings": json.dumps(score.settings, sort_keys=True), "data": data.fingerprint,
+            "settings": json.dumps(score.settings, sort_keys=True), "data": data.fingerprint, **clean,
         })  # fmt: skip
-        if is_copy is not None:
-            rows[-1] |= {"overlap": inputs["overlap"], "num_copies": int(is_copy.sum())}
-            rows[-1] |= without_copies(score.values, is_copy, seed=seed)
     results = Results.of(rows)
     results.save(out, made_with=made_with, inputs=inputs)
     return results
