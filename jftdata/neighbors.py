@@ -36,7 +36,7 @@ _PART = 1 << 21  # base vectors in one file of an index, and in memory while it 
 _ANSWERS = 1 << 22  # candidates held at a time
 _SAMPLE = 512  # queries whose true neighbours tell the recall
 _ENOUGH = 100  # sampled pairs above a threshold that make a recall worth the name
-_PAYS = 16  # an index is made for one search of this many times the root of m queries or more
+_PAYS = 32  # an index is made for one search of this many times the root of m queries or more
 _FEWEST = 100  # vectors that lists and codes can be trained on
 _DEEPEST = 4096  # candidates beyond which a query of very many answers is compared with everything
 
@@ -375,7 +375,7 @@ class Index:
                     return _Effort(visits, depth, share)
             if visits == most:
                 return None
-            visits = min(2 * visits, most)
+            visits = min(max(visits + 1, visits * 3 // 2), most)
 
     def _candidates(self, x: NDArray[np.float32], visits: int, depth: int) -> NDArray[np.int64]:
         """(n, depth) positions in the order faiss finds best; -1 where there are fewer."""

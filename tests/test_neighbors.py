@@ -396,6 +396,7 @@ def test_with_few_pairs_recall_is_measured_on_nearest_neighbours_and_said(index,
 def test_an_index_is_made_for_many_queries_of_a_large_base_and_else_everything_is_compared(base, asked, monkeypatch):
     assert neighbors.nearest(asked, base, k=3, recall=0.9).plan.startswith("exact")
     monkeypatch.setattr(neighbors, "EXACT_PRODUCTS", 1e6)
+    monkeypatch.setattr(neighbors, "_PAYS", 16)
     assert neighbors.nearest(asked, base, k=3, recall=0.9, device="cpu").plan.startswith("exact")  # too few queries
     many = of(clustered(150, 6, seed=9))
     assert neighbors.nearest(many, base, k=3, recall=0.9, device="cpu").plan.startswith("pq")
