@@ -4,6 +4,9 @@ Pixels are scaled to [-1, 1], as in the paper. Embedding is shared by the questi
 lies below both. Loads torch.
 """
 
+import copy
+from collections.abc import Callable
+from queue import SimpleQueue
 from typing import Literal
 
 import numpy as np
@@ -88,20 +91,52 @@ def autocast(device: torch.device, precision: Precision) -> torch.autocast:
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bf16")
 
 
-class CheckpointEmbedder:
-    """Pooled features of a checkpoint's backbone, at the image size it was trained at."""
+class NetEmbedder:
+    """A network as an embedder, with one copy of it on each device; safe to call from as many threads at once.
 
-    def __init__(self, checkpoint: Checkpoint, *, device: str = "auto") -> None:
-        self.name = f"checkpoint/{checkpoint.fingerprint}"
-        self.size = int(checkpoint.config["image_size"])
-        self._device = pick_device(device)
-        self._precision: Precision = checkpoint.config["precision"]
-        net = load(checkpoint)
-        net.fc = nn.Identity()
-        self._net = net.eval().to(self._device, memory_format=torch.channels_last)
+    Args:
+        net: (n, 3, size, size) in [-1, 1] to (n, d).
+        name: says which weights they are.
+        size: width and height of the images it takes.
+        precision: of the products.
+        device: `auto` or `cuda` is every GPU there is; which one a batch is given to changes nothing.
+        prepare: what is done to the pixels of a whole image first, (H, W, 3) to (size, size, 3); None resizes it.
+    """
+
+    def __init__(
+        self, net: nn.Module, *, name: str, size: int, precision: Precision = "bf16", device: str = "auto",
+        prepare: Callable[[NDArray[np.uint8]], NDArray[np.uint8]] | None = None,
+    ) -> None:  # fmt: skip
+        self.name = name
+        self.size = size
+        self.prepare = prepare
+        first = pick_device(device)
+        devices = [first]
+        if first.type == "cuda" and first.index is None:
+            devices = [torch.device("cuda", i) for i in range(torch.cuda.device_count())]
+        self.lanes = len(devices)
+        self._precision = precision
+        self._free: SimpleQueue[tuple[nn.Module, torch.device]] = SimpleQueue()
+        for place in devices:
+            own = copy.deepcopy(net).eval().to(place)
+            self._free.put((own.to(memory_format=torch.channels_last), place))
 
     @torch.inference_mode()
     def __call__(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        with autocast(self._device, self._precision):
-            features: Tensor = self._net(to_input(pixels, self._device))
-        return features.float().cpu().numpy()
+        net, device = self._free.get()
+        try:
+            with autocast(device, self._precision):
+                features: Tensor = net(to_input(pixels, device))
+            return features.float().cpu().numpy()
+        finally:
+            self._free.put((net, device))
+
+
+class CheckpointEmbedder(NetEmbedder):
+    """Pooled features of a checkpoint's backbone, at the image size it was trained at."""
+
+    def __init__(self, checkpoint: Checkpoint, *, device: str = "auto") -> None:
+        net = load(checkpoint)
+        net.fc = nn.Identity()
+        name, config = f"checkpoint/{checkpoint.fingerprint}", checkpoint.config
+        super().__init__(net, name=name, size=config["image_size"], precision=config["precision"], device=device)

@@ -81,7 +81,7 @@ def run(
     if job.wants_features:
         folder = Path(features) if features is not None else out.parent / "features"
         cache = folder / f"{checkpoint.fingerprint[:16]}-{data.fingerprint[:16]}"
-        vectors = embed.run(data, embedder=checkpoint, out=cache, workers=workers, device=device)
+        vectors = embed.run(data, embedder=checkpoint, out=cache, max_rejected=0.0, workers=workers, device=device)
     given = Inputs(checkpoint, task_data, vectors, seed, workers, device)
     is_copy = None if pairs is None else np.isin(task_data.test["image"].to_numpy(), pairs["test_image"].to_numpy())
     rows = []
