@@ -56,13 +56,13 @@ def load(source: str, model: str, *, device: str = "auto") -> NetEmbedder:
         MissingInput: no such file, or weights that are not in the cache and cannot be downloaded.
         BadInput: weights that do not fit, or a model without vectors of images.
     """
-    name, _, where = model.partition("@")
+    name, where = (model, "") if source == "hf" else model.partition("@")[::2]
     if where and not (source == "torchvision" and where.isidentifier()) and not Path(where).is_file():
         raise MissingInput(
             f"{where} does not exist. Give the file of the weights, or leave out @ for the library's own."
         )
     try:
-        made = _hf(model) if source == "hf" else _timm(name, where) if source == "timm" else _torchvision(name, where)
+        made = _hf(name) if source == "hf" else _timm(name, where) if source == "timm" else _torchvision(name, where)
     except JftDataError:
         raise
     except OSError as error:
@@ -71,13 +71,13 @@ def load(source: str, model: str, *, device: str = "auto") -> NetEmbedder:
             f"the weights of {source}:{model} are neither in the local cache nor can they be downloaded "
             f"({str(error).splitlines()[0]}). Run it once with a network, or give {own}."
         ) from error
-    except RuntimeError as error:
+    except (RuntimeError, ValueError) as error:
         raise BadInput(f"{source}:{model} could not be loaded: {error}. Check the weights.") from error
     size, width, _ = made.crop(Image.new("RGB", (300, 200))).shape
     if size != width:
         raise BadInput(f"{source}:{model} takes images of {width}x{size} pixels. Take a model of square ones.")
     net = made.net.float().eval()
-    short = Path(model).name if source == "hf" and Path(model).is_dir() else model if source == "hf" else name
+    short = Path(name).name if source == "hf" and Path(name).is_dir() else name
     return NetEmbedder(
         nn.Sequential(_Normalise(made), net), name=f"{source}:{short}/{_digest(made)[:16]}", size=size, device=device,
         prepare=lambda pixels: made.crop(Image.fromarray(pixels)),

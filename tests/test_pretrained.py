@@ -231,3 +231,7 @@ def test_a_folder_without_a_transformers_model_is_refused(tmp_path):
     pytest.importorskip("transformers")
     with pytest.raises(MissingInput, match="neither in the local cache"):
         embed.resolve(f"hf:{tmp_path}", device="cpu")
+    (tmp_path / "config.json").write_text('{"model_type": "no such"}')
+    (tmp_path / "preprocessor_config.json").write_text('{"image_processor_type": "ViTImageProcessor"}')
+    with pytest.raises(BadInput, match="could not be loaded"):
+        embed.resolve(f"hf:{tmp_path}", device="cpu")
