@@ -52,8 +52,8 @@ def run(folder: Path, kind: str, recalls: list[float]) -> list[dict[str, object]
     from jftdata.embeddings import Embeddings
 
     base = Embeddings.open(folder / "base")
-    asked = Embeddings.of(vectors(NUM_QUERIES, 2), np.arange(NUM_QUERIES), embedder="made up")
-    tuned = Embeddings.of(vectors(NUM_TUNED, 3), np.arange(NUM_TUNED), embedder="made up")
+    asked = Embeddings.of(vectors(NUM_QUERIES, 2), 10**8 + np.arange(NUM_QUERIES), embedder="made up")
+    tuned = Embeddings.of(vectors(NUM_TUNED, 3), 10**9 + np.arange(NUM_TUNED), embedder="made up")
     peak = Peak()
     peak.start()
     row: dict[str, object] = {"num": len(base), "index": kind}
