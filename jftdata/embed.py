@@ -3,10 +3,10 @@
 `descriptor` needs no weights: 8x8 colour layout plus 4x4 cells of 8 gradient orientations of the image at 32x32, made for
 copies: it does not change with size, recompression or contrast, hardly with small crops. Deterministic, 324 dimensions.
 `copies` (`copy_net`) learns from the catalog what copies look like: for mirrored, bordered and cropped ones, half of which
-`descriptor` misses or more. Networks trained elsewhere (`pretrained`) or here (a Checkpoint) put images of one kind of thing near each
-other: for label noise and transfer, not for copies.
-Cost: bound by decoding; the descriptor itself takes 100 microseconds an image. `copies` trains for minutes first, and then embeds
-400 images a second and core.
+`descriptor` misses or more. Networks trained elsewhere (`pretrained`) or here (a Checkpoint) put images of one kind of thing
+near each other: for label noise and transfer, not for copies.
+Cost: `descriptor` is bound by decoding photographs and takes 100 microseconds an image itself. `copies` trains for minutes
+first, and then embeds 400 images a second and core.
 """
 
 import itertools
