@@ -1,17 +1,19 @@
 """Copies of images, verified on the pixels: each pair with a probability, its transform and the kind of change.
 
-Images are read once, into views of 32x32 pixels. Candidates are the nearest by descriptor of nine views of each image
-(as it is, mirrored, stretched, and five crops); each is brought into register (`register`) and given a probability
-(`calibrate`). Images with the same pixels, whatever their bytes, are found without that. Pairs of images that look the
-same are given as a star around the lowest id, so that 10,000 copies are 9,999 pairs.
+Images are read once, into views of 32x32 pixels. Candidates are the nearest by descriptor, whitened on the catalog at hand,
+of nine views of each image (as it is, mirrored, and seven crops); each is brought into register (`register`) and given a
+probability (`calibrate`). Images with the same pixels, whatever their bytes, are found without that. Pairs of images that
+look the same are given as a star around the lowest id, so that 10,000 copies are 9,999 pairs.
 Memory: 1.3 KB an image for one view's vectors, 0.2 KB a candidate; 3 KB an image on disk. Cost: on two cores, 10,000 images
-of 64x64 pixels take 28 s, half of it to register 17 candidates an image; the search is exact and grows with the square.
+of 64x64 pixels take 15 s, most of it to register some 15 candidates an image; above 90,000 images the search is
+approximate and says its measured recall.
 """
 
 import hashlib
 import os
+import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,9 +30,9 @@ from jftdata.catalog import REJECTED, Catalog
 from jftdata.changes import KINDS, change
 from jftdata.embeddings import Embeddings
 from jftdata.errors import BadArgument, ImageRejected
-from jftdata.hashing import keyed_hash, keyed_order, uniform
+from jftdata.hashing import keyed_order
 from jftdata.pixels import PLACE, check_unchanged, map_images
-from jftdata.progress import progress
+from jftdata.progress import progress, say
 from jftdata.register import FEATURES, SIZE
 
 FORMAT = "jftdata.copies/1"
@@ -48,18 +50,21 @@ PAIRS = {
 }
 """Columns of the pairs; between two catalogs `image_a` is called `test_image` and `image_b` `train_image`."""
 MIN_PROBABILITY = 0.5
-_VIEWS = (  # crop (left, top, width, height) as shares of the frame, mirrored
-    ((0.0, 0.0, 1.0, 1.0), False), ((0.0, 0.0, 1.0, 1.0), True), ((0.1, 0.1, 0.8, 0.8), False),
-    ((0.0, 0.0, 0.78, 0.78), False), ((0.22, 0.0, 0.78, 0.78), False), ((0.0, 0.22, 0.78, 0.78), False),
-    ((0.22, 0.22, 0.78, 0.78), False), ((0.11, 0.0, 0.78, 1.0), False), ((0.0, 0.11, 1.0, 0.78), False),
+_CROPS = (  # left, top, width, height as shares of the frame
+    (0.0, 0.0, 1.0, 1.0), (0.1, 0.1, 0.8, 0.8), (0.0, 0.0, 0.78, 0.78), (0.22, 0.0, 0.78, 0.78),
+    (0.0, 0.22, 0.78, 0.78), (0.22, 0.22, 0.78, 0.78), (0.11, 0.0, 0.78, 1.0), (0.0, 0.11, 1.0, 0.78),
 )  # fmt: skip
 _VECTOR = "copies/1"
 _UNREAD = {"image": pl.Int64(), "reason": REJECTED["reason"], "message": REJECTED["message"]}
 _KEY = "V16"
-_MIN_SIMILARITY = 0.6  # of all but the two nearest in a view; eight in ten 20th neighbours lie below
+_MIN_SIMILARITY = 0.5  # of all but the nearest in a view; of half crops 98 in 100 are above
+_DIMENSIONS = 64
+_RECALL = 0.98  # of the nearest in one view, where there are too many images to compare them all
+_ALL = 40_000  # pairs that are verified without a search
 _BLOCK = 1 << 17
+_SAMPLED = 4096  # images the principal components are taken of
 _SAMPLE = 200  # images that copies are planted of
-_NON_COPIES = 20_000
+_BESIDE = 5  # neighbours of each of them that their copies are compared with
 _LONG = 128  # planted copies are made of images of at most so many pixels a side, since views are small
 _I64 = NDArray[np.int64]
 
@@ -81,7 +86,7 @@ class Copies:
 
 def find(
     catalog: Catalog, *, min_probability: float = MIN_PROBABILITY, k: int = 20, calibration: Calibration | None = None,
-    seed: int = 0, out: Path | str | None = None, workers: int | None = None,
+    marks: pl.DataFrame | None = None, seed: int = 0, out: Path | str | None = None, workers: int | None = None,
 ) -> Copies:  # fmt: skip
     """Copies inside a catalog.
 
@@ -89,7 +94,9 @@ def find(
         catalog: the images.
         min_probability: pairs below are left out; in [0, 1].
         k: candidates of an image by its plain view, a quarter as many by each other one.
-        calibration: None makes one on this catalog, or takes `calibrate.SHIPPED` when it has fewer than 100 images.
+        calibration: None makes one on this catalog, or takes `calibrate.SHIPPED` when fewer than 100 of its images
+            look different.
+        marks: what a person said of some pairs (`look.read_marks`): they correct the calibration and stand as they are.
         seed: chooses the images that are calibrated on.
         out: folder to keep the result in; there already and made in the same way, it is returned at once.
         workers: threads; None is one a core. Results do not depend on it.
@@ -99,18 +106,19 @@ def find(
         BadInput: a catalog without pixels.
         OutputExists: `out` is there, made otherwise.
     """
-    return _run(catalog, None, min_probability, k, calibration, seed, out, workers)
+    return _run(catalog, None, min_probability, k, calibration, marks, seed, out, workers)
 
 
 def find_between(
     test: Catalog, train: Catalog, *, min_probability: float = MIN_PROBABILITY, k: int = 20,
-    calibration: Calibration | None = None, seed: int = 0, out: Path | str | None = None, workers: int | None = None,
+    calibration: Calibration | None = None, marks: pl.DataFrame | None = None, seed: int = 0,
+    out: Path | str | None = None, workers: int | None = None,
 ) -> Copies:  # fmt: skip
     """Images of `test` that have a copy in `train`; the same file in both counts, with probability 1.
 
     Args and errors are those of `find`; copies for the calibration are planted in `train`.
     """
-    return _run(test, train, min_probability, k, calibration, seed, out, workers)
+    return _run(test, train, min_probability, k, calibration, marks, seed, out, workers)
 
 
 def open_copies(path: Path | str) -> Copies:
@@ -132,8 +140,8 @@ def open_copies(path: Path | str) -> Copies:
 
 
 def _run(
-    one: Catalog, other: Catalog | None, min_probability: float, k: int, calibration: Calibration | None, seed: int,
-    out: Path | str | None, workers: int | None,
+    one: Catalog, other: Catalog | None, min_probability: float, k: int, calibration: Calibration | None,
+    marks: pl.DataFrame | None, seed: int, out: Path | str | None, workers: int | None,
 ) -> Copies:  # fmt: skip
     if not 0 <= min_probability <= 1:
         raise BadArgument(f"`min_probability` must be in [0, 1]. Got {min_probability}.")
@@ -141,46 +149,49 @@ def _run(
         raise BadArgument(f"`k` must be at least 1. Got {k}.")
     if out is None:
         with tempfile.TemporaryDirectory() as folder:
-            return _search(one, other, min_probability, k, calibration, seed, Path(folder), workers)
+            return _search(one, other, min_probability, k, calibration, marks, seed, Path(folder), workers)
     given = None if calibration is None else calibration.to_json()
-    made_with = {"min_probability": min_probability, "k": k, "seed": seed, "calibration": given}
+    told = None if marks is None else hashlib.sha256(marks.sort(marks.columns).write_csv().encode()).hexdigest()
+    made_with = {"min_probability": min_probability, "k": k, "seed": seed, "calibration": given, "marks": told}
     inputs = {"catalog": one.fingerprint} if other is None else {"test": one.fingerprint, "train": other.fingerprint}
     with storage.building(out, format=FORMAT, made_with=made_with, inputs=inputs) as build:
         if build is not None:
             work = build.folder / "work"
             work.mkdir(exist_ok=True)
-            found = _search(one, other, min_probability, k, calibration, seed, work, workers)
+            found = _search(one, other, min_probability, k, calibration, marks, seed, work, workers)
             found.pairs.write_parquet(build.folder / "pairs.parquet")
             found.rejected.write_parquet(build.folder / "rejected.parquet")
             build.facts = {
                 "num_pairs": len(found.pairs), "num_images": found.num_images, "num_rejected": len(found.rejected),
                 "num_candidates": found.num_candidates, "calibration": found.calibration.to_json(),
             }  # fmt: skip
-            for file in work.iterdir():
-                file.unlink()
-            work.rmdir()
+            shutil.rmtree(work)
     return open_copies(out)
 
 
 def _search(
-    one: Catalog, other: Catalog | None, min_probability: float, k: int, calibration: Calibration | None, seed: int,
-    work: Path, workers: int | None,
+    one: Catalog, other: Catalog | None, min_probability: float, k: int, calibration: Calibration | None,
+    marks: pl.DataFrame | None, seed: int, work: Path, workers: int | None,
 ) -> Copies:  # fmt: skip
     base = _read(one, work / "a", workers)
     sets = (base,) if other is None else (base, _read(other, work / "b", workers))
     last = sets[-1]
     pixels = _pixels(sets, workers)
     if other is None:
-        left, right = _inside(base, pixels[0], k=k, workers=workers)
+        left, right = _inside(base, pixels[0], k=k, work=work, workers=workers)
     else:
         left, right = _between(base, last, pixels[0], pixels[1], k=k, workers=workers)
-    found = _verify(base, last, left, right, pixels[0][left] == pixels[-1][right], seed, workers)
+    found = _verify(base, last, left, right, pixels[0][left] == pixels[-1][right], workers)
     if calibration is None:
         calibration = calibrate.SHIPPED
-        if len(last) >= calibrate.MIN_IMAGES and len(found.non_copies):
-            calibration = _calibrate(other or one, last, found, seed, workers)
-    probability = calibration.probability(found.features)
-    probability[found.same] = 1.0
+        if len(np.unique(last.looks)) >= calibrate.MIN_IMAGES:
+            calibration = _calibrate(last, seed, workers)
+    answers = _answers(base, last, found, marks)
+    told = np.flatnonzero(answers)
+    calibration = calibration.with_marks(found.features[~found.same], *_unlike(found, answers))
+    probability = np.ones(len(found.left))
+    probability[~found.same] = calibration.probability(found.features[~found.same])
+    probability[told] = answers[told] > 0
     keep = probability >= min_probability
     pairs = _table(base, last, found, probability, keep)
     if other is not None:
@@ -276,18 +287,25 @@ def _pixels(sets: Sequence[_Set], workers: int | None) -> list[NDArray[Any]]:
 # ---- candidates ------------------------------------------------------------------------------------------------------
 
 
-def _inside(base: _Set, pixels: NDArray[Any], *, k: int, workers: int | None) -> tuple[_I64, _I64]:
+def _inside(
+    base: _Set, pixels: NDArray[Any], *, k: int, work: Path, workers: int | None
+) -> tuple[_I64, _I64]:  # fmt: skip
     """Candidate pairs (left < right) of one set, each once, in order."""
     first, of = _groups(base.looks)
     same, of_same = _groups(pixels)
     everyone = np.arange(len(base))
     pairs = [np.stack([first[of], everyone], axis=1), np.stack([same[of_same], everyone], axis=1)]
-    if len(first) > 1:
-        plain = _vectors(base.views, first, 0, workers)
-        for view in range(len(_VIEWS)):
-            queries = plain if view == 0 else _vectors(base.views, first, view, workers)
-            at, near = _near(queries, plain, 1 + _wanted(k, view), always=3 if view == 0 else 2)
-            pairs.append(np.stack([first[at], first[near]], axis=1))
+    if len(first) ** 2 <= _ALL:
+        pairs.append(first[np.argwhere(np.ones((len(first), len(first)), np.bool_))])
+    else:
+        views = _views([base], [first], workers)
+        plain = next(views)[0]
+        base_index: Embeddings | neighbors.Index = plain
+        if len(first) ** 2 * _DIMENSIONS > neighbors.EXACT_PRODUCTS:
+            base_index = neighbors.build(plain, out=work / "index", k=k + 1)
+        pairs.append(first[_near(plain, base_index, k + 1, always=2)])
+        for (view,) in views:
+            pairs.append(first[_near(view, base_index, 1 + _fewer(k), always=2)])
     both = np.sort(np.concatenate(pairs), axis=1)
     return _once(both[both[:, 0] != both[:, 1]])
 
@@ -295,22 +313,20 @@ def _inside(base: _Set, pixels: NDArray[Any], *, k: int, workers: int | None) ->
 def _between(
     one: _Set, other: _Set, pixels_a: NDArray[Any], pixels_b: NDArray[Any], *, k: int, workers: int | None
 ) -> tuple[_I64, _I64]:
-    """Candidate pairs of two sets, each once, in order; views of either side are looked up among the other."""
+    """Candidate pairs of two sets, each once, in order; views of either side are compared with the plain other."""
     pairs = [np.empty((0, 2), np.int64)]
     if len(one) and len(other):
         first_a, of_a = _groups(one.looks)
         first_b, of_b = _groups(other.looks)
-        plain_a, plain_b = _vectors(one.views, first_a, 0, workers), _vectors(other.views, first_b, 0, workers)
-        for view in range(len(_VIEWS)):
-            queries = plain_a if view == 0 else _vectors(one.views, first_a, view, workers)
-            pairs.append(np.stack(_near(queries, plain_b, _wanted(k, view)), axis=1))
-            if view:
-                queries = _vectors(other.views, first_b, view, workers)
-                fewer = -(
-                    -_wanted(k, view) * min(len(first_a), len(first_b)) // len(first_b)
-                )  # a smaller set is fuller
-                pairs.append(np.stack(_near(queries, plain_a, fewer, always=1)[::-1], axis=1))
-        looks = np.unique(np.concatenate(pairs), axis=0)
+        if len(first_a) * len(first_b) <= _ALL:
+            looks = np.argwhere(np.ones((len(first_a), len(first_b)), np.bool_))
+        else:
+            views = _views([one, other], [first_a, first_b], workers)
+            plain_a, plain_b = next(views)
+            found = [_near(plain_a, plain_b, k)]
+            for view_a, view_b in views:
+                found += [_near(view_a, plain_b, _fewer(k)), _near(plain_a, view_b, _fewer(k))]
+            looks = np.unique(np.concatenate(found), axis=0)
         # images that look the same: each test image with the first of the training images, and the other way round
         pairs = [_spread(looks, of_a, first_b), _spread(looks[:, ::-1], of_b, first_a)[:, ::-1]]
         shared = np.intersect1d(pixels_a, pixels_b)
@@ -321,15 +337,20 @@ def _between(
     return _once(np.concatenate(pairs))
 
 
-def _near(queries: Embeddings, base: Embeddings, k: int, *, always: int = 2) -> tuple[_I64, _I64]:
-    """The k nearest of each query that are alike enough to be looked at, and the first `always` in any case."""
-    near, similarity = neighbors.nearest(queries, base, k=min(len(base), max(k, always)))
-    at, column = np.nonzero((similarity >= _MIN_SIMILARITY) | (np.arange(near.shape[1]) < always))
-    return at, near[at, column]
+def _near(queries: Embeddings, base: Embeddings | neighbors.Index, k: int, *, always: int = 1) -> _I64:
+    """Pairs of each query and its k nearest, those alike enough to be looked at and the first `always` in any case."""
+    if isinstance(base, Embeddings):
+        found = neighbors.nearest(queries, base, k=min(len(base), k), recall=_RECALL)
+    else:
+        found = base.nearest(queries, k=k, recall=_RECALL)
+    if found.recall < 1:
+        say(found.plan)
+    at, column = np.nonzero((found.similarity >= _MIN_SIMILARITY) | (np.arange(found.positions.shape[1]) < always))
+    return np.stack([at, found.positions[at, column]], axis=1)
 
 
-def _wanted(k: int, view: int) -> int:
-    return k if view == 0 else max(1, k // 4)
+def _fewer(k: int) -> int:
+    return max(1, k // 4)
 
 
 def _once(pairs: _I64) -> tuple[_I64, _I64]:
@@ -353,75 +374,135 @@ def _groups(keys: NDArray[Any]) -> tuple[_I64, _I64]:
     return first[order].astype(np.int64), rank[of]
 
 
-def _vectors(views: NDArray[np.uint8], at: _I64, view: int, workers: int | None) -> Embeddings:
-    """Descriptors of one view of some images, with their positions for ids."""
+def _views(sets: Sequence[_Set], at: Sequence[_I64], workers: int | None) -> Iterator[list[Embeddings]]:
+    """Vectors of some images of each set: of the plain view first, then of the mirrored one and of each crop."""
+    plain = [_describe(some.views, own, _CROPS[0], workers) for some, own in zip(sets, at, strict=True)]
+    drawn = []
+    for some, own, vectors in zip(sets, at, plain, strict=True):
+        chosen = keyed_order(some.images[own], seed=0, stream="copies/whiten")[:_SAMPLED]
+        drawn.append(vectors[np.sort(chosen)])
+    whiten = _Whitening(np.concatenate(drawn))
+    yield [whiten(vectors) for vectors in plain]
+    yield [whiten(vectors[:, _MIRROR]) for vectors in plain]
+    del plain
+    for crop in _CROPS[1:]:
+        yield [whiten(_describe(some.views, own, crop, workers)) for some, own in zip(sets, at, strict=True)]
+
+
+class _Whitening:
+    """Principal components of a sample of vectors, of equal spread: what all images share no longer counts."""
+
+    def __init__(self, sample: NDArray[np.float32]) -> None:
+        self._mean = sample.mean(axis=0, dtype=np.float64).astype(np.float32)
+        centred = (sample - self._mean).astype(np.float64)
+        values, axes = np.linalg.eigh(centred.T @ centred / len(sample))
+        values, axes = values[: -_DIMENSIONS - 1 : -1], axes[:, : -_DIMENSIONS - 1 : -1]
+        self._axes = (axes / np.sqrt(values + 0.1 * values.mean() + 1e-9)).astype(np.float32)
+
+    def __call__(self, vectors: NDArray[np.float32]) -> Embeddings:
+        out = (vectors - self._mean) @ self._axes
+        length = np.linalg.norm(out, axis=1)
+        out[length < 1e-6, 0] = 1  # the mean itself: any direction will do
+        out /= np.maximum(length, 1e-6)[:, None]
+        return Embeddings.of(out, np.arange(len(out)), embedder=_VECTOR)
+
+
+def _describe(
+    views: NDArray[np.uint8], at: _I64, crop: tuple[float, float, float, float], workers: int | None
+) -> NDArray[np.float32]:
+    """Descriptors (n, 320) of one crop of some images."""
     out = np.empty((len(at), 320), np.float32)
-    (left, top, width, height), mirror = _VIEWS[view]
 
     def run(first: int) -> None:
         part = slice(first, first + 1024)
-        _describe(views[at[part]], left, top, width, height, mirror, out[part])
+        _fill(views[at[part]], *crop, out[part])
 
     with ThreadPoolExecutor(workers or os.cpu_count() or 1) as pool:
         list(pool.map(run, range(0, len(at), 1024)))
-    return Embeddings.of(out, np.arange(len(at)), embedder=_VECTOR)
+    return out
 
 
-@numba.njit(cache=True, nogil=True)
-def _describe(
-    views: NDArray[np.uint8], left: float, top: float, width: float, height: float, mirror: bool,
-    out: NDArray[np.float32],
-) -> None:  # fmt: skip
+def _mirror() -> _I64:
+    """Where each value of a mirrored image's descriptor stands in that of the image."""
+    colour = np.arange(192).reshape(8, 8, 3)[:, ::-1]
+    gradient = np.arange(192, 320).reshape(4, 4, 8)[:, ::-1, (4 - np.arange(8)) % 8]
+    return np.concatenate([colour.ravel(), gradient.ravel()])
+
+
+_MIRROR = _mirror()
+
+
+@numba.njit(cache=True, nogil=True, fastmath=True)
+def _fill(
+    views: NDArray[np.uint8], left: float, top: float, width: float, height: float, out: NDArray[np.float32]
+) -> None:
     """8x8 colours less their mean, and 4x4 cells of 8 gradient directions, each part of length 0.71; of a crop."""
-    x = np.empty((SIZE, SIZE, 3), np.float32)
+    one = np.float32(1)
+    x = np.empty((SIZE, 3), np.float32)
+    tall = np.empty((SIZE, 3), np.float32)
     grey = np.empty((SIZE, SIZE), np.float32)
-    for at in range(len(views)):
-        vector = out[at]
+    turn, strength = np.empty(SIZE, np.float32), np.empty(SIZE, np.float32)
+    column, share = np.empty(SIZE, np.int64), np.empty(SIZE, np.float32)
+    for j in range(SIZE):
+        at = min(max(left * SIZE + (j + 0.5) * width - 0.5, 0.0), SIZE - 1.001)
+        column[j] = int(at)
+        share[j] = at - int(at)
+    for image in range(len(views)):
+        vector = out[image]
         vector[:] = 0
         for i in range(SIZE):
-            fy = min(max(top * SIZE + (i + 0.5) * height - 0.5, 0.0), SIZE - 1.001)
-            iy = int(fy)
-            fy -= iy
+            at = min(max(top * SIZE + (i + 0.5) * height - 0.5, 0.0), SIZE - 1.001)
+            row, below = int(at), np.float32(at - int(at))
             for j in range(SIZE):
-                fx = min(max(left * SIZE + (j + 0.5) * width - 0.5, 0.0), SIZE - 1.001)
-                ix = int(fx)
-                fx -= ix
-                to = SIZE - 1 - j if mirror else j
                 for c in range(3):
-                    above = views[at, iy, ix, c] * (1 - fx) + views[at, iy, ix + 1, c] * fx
-                    below = views[at, iy + 1, ix, c] * (1 - fx) + views[at, iy + 1, ix + 1, c] * fx
-                    x[i, to, c] = (above * (1 - fy) + below * fy) / 255
-                grey[i, to] = 0.299 * x[i, to, 0] + 0.587 * x[i, to, 1] + 0.114 * x[i, to, 2]
+                    tall[j, c] = views[image, row, j, c] * (one - below) + views[image, row + 1, j, c] * below
+            for j in range(SIZE):
+                k, f = column[j], share[j] / np.float32(255)
+                g = one / np.float32(255) - f
+                for c in range(3):
+                    x[j, c] = tall[k, c] * g + tall[k + 1, c] * f
+                grey[i, j] = np.float32(0.299) * x[j, 0] + np.float32(0.587) * x[j, 1] + np.float32(0.114) * x[j, 2]
+            for j in range(SIZE):
+                for c in range(3):
+                    vector[(i // 4 * 8 + j // 4) * 3 + c] += x[j, c] / np.float32(16)
         for i in range(SIZE):
             for j in range(SIZE):
-                for c in range(3):
-                    vector[(i // 4 * 8 + j // 4) * 3 + c] += x[i, j, c] / 16
                 gx = grey[i, j + 1] - grey[i, j - 1] if 0 < j < SIZE - 1 else np.float32(0)
                 gy = grey[i + 1, j] - grey[i - 1, j] if 0 < i < SIZE - 1 else np.float32(0)
-                turn = (np.arctan2(gy, gx) / (2 * np.pi) * 8) % 8
-                low = int(turn) % 8
-                share = turn - int(turn)
-                strength = np.sqrt(gx * gx + gy * gy)
+                wide, high = abs(gx), abs(gy)
+                a = min(wide, high) / max(max(wide, high), np.float32(1e-12))
+                square = a * a  # arctangent to 1e-5, in eighths of a turn: Abramowitz and Stegun 4.4.49
+                angle = np.float32(0.0208351) * square - np.float32(0.085133)
+                angle = (angle * square + np.float32(0.180141)) * square - np.float32(0.3302995)
+                angle = (angle * square + np.float32(0.999866)) * a * np.float32(4 / np.pi)
+                angle = np.float32(2) - angle if high > wide else angle
+                angle = np.float32(4) - angle if gx < 0 else angle
+                turn[j] = np.float32(8) - angle if gy < 0 else angle
+                strength[j] = np.sqrt(gx * gx + gy * gy)
+            for j in range(SIZE):
+                low = int(turn[j])
+                part = turn[j] - np.float32(low)
                 cell = 192 + (i // 8 * 4 + j // 8) * 8
-                vector[cell + low] += strength * (1 - share)
-                vector[cell + (low + 1) % 8] += strength * share
+                vector[cell + low % 8] += strength[j] * (one - part)
+                vector[cell + (low + 1) % 8] += strength[j] * part
         for c in range(3):
             mean = np.float32(0)
             for cell in range(64):
-                mean += vector[cell * 3 + c] / 64
+                mean += vector[cell * 3 + c] / np.float32(64)
             for cell in range(64):
                 vector[cell * 3 + c] -= mean
+        mean = np.float32(0)
         for i in range(192, 320):
             vector[i] = np.sqrt(vector[i])
-        vector[192:] -= vector[192:].mean()
+            mean += vector[i] / np.float32(128)
+        vector[192:] -= mean
         for first, stop in ((0, 192), (192, 320)):
-            length = np.sqrt((vector[first:stop] ** 2).sum())
-            vector[first:stop] /= max(length, 0.1)
-        length = np.sqrt((vector**2).sum())
-        if length < 1e-3:  # a flat image: any direction will do
-            vector[0] = 1
-            length = np.sqrt((vector**2).sum())
-        vector /= length
+            length = np.float32(0)
+            for i in range(first, stop):
+                length += vector[i] * vector[i]
+            scale = np.float32(0.5**0.5) / max(np.sqrt(length), np.float32(0.1))
+            for i in range(first, stop):
+                vector[i] *= scale
 
 
 # ---- verification ----------------------------------------------------------------------------------------------------
@@ -436,42 +517,28 @@ class _Found:
     features: NDArray[np.float64]
     transforms: NDArray[np.float64]
     contrast: NDArray[np.float64]
-    non_copies: NDArray[np.float64]
-    """Features of a sample of the pairs that are no copies."""
-    num_excluded: int
-    """Pairs that agree too well to be in that sample."""
 
 
 def _verify(
-    one: _Set, other: _Set, left: _I64, right: _I64, equal: NDArray[np.bool_], seed: int, workers: int | None
-) -> _Found:
+    one: _Set, other: _Set, left: _I64, right: _I64, equal: NDArray[np.bool_], workers: int | None
+) -> _Found:  # fmt: skip
     """Register all candidates; those in which no detail agrees are dropped at once."""
     kept: list[tuple[NDArray[Any], ...]] = []
-    rest: list[NDArray[np.float64]] = []
-    num_excluded = 0
-    share = _NON_COPIES / max(1, len(left))
     with progress("verify", total=len(left), unit="pair") as bar:
         for first in range(0, max(1, len(left)), _BLOCK):
             a, b = left[first : first + _BLOCK], right[first : first + _BLOCK]
             found = register.align(one.views, other.views, a, b, workers=workers)
             same = equal[first : first + _BLOCK]
-            alike = found.features[:, 0] > 0
-            keep = same | alike
+            keep = same | (found.features[:, 0] > 0)
             kept.append((a[keep], b[keep], same[keep], *(v[keep] for v in vars(found).values())))
-            copy = same | calibrate.surely_copies(found.features)
-            drawn = uniform(keyed_hash(one.images[a] ^ other.images[b], seed=seed, stream="copies/non-copies")) < share
-            rest.append(found.features[alike & ~copy & drawn])
-            num_excluded += int(copy.sum())
             bar.update(len(a))
-    a, b, same, features, transforms, contrast = (np.concatenate(v) for v in zip(*kept, strict=True))
-    return _Found(a, b, same, features, transforms, contrast, np.concatenate(rest), num_excluded)
+    return _Found(*(np.concatenate(v) for v in zip(*kept, strict=True)))
 
 
-def _calibrate(catalog: Catalog, base: _Set, found: _Found, seed: int, workers: int | None) -> Calibration:
-    """Plant copies of a sample of the images and fit on them, on neighbours, and on twins made to fool."""
+def _calibrate(base: _Set, seed: int, workers: int | None) -> Calibration:
+    """Plant copies of a sample of the images and fit on them, on neighbours of the originals, and on twins made to fool."""
     chosen = np.sort(keyed_order(base.images, seed=seed, stream="copies/calibrate")[:_SAMPLE])
-    places = catalog.rows(base.images[chosen], columns=PLACE)
-
+    places = base.catalog.rows(base.images[chosen], columns=PLACE)
     ids = base.images[chosen]
 
     def planted(i: int, data: bytes) -> NDArray[np.uint8] | None:
@@ -482,22 +549,54 @@ def _calibrate(catalog: Catalog, base: _Set, found: _Found, seed: int, workers: 
         return np.stack([register.view(change(pixels, kind=kind, image=int(ids[i]), seed=seed)) for kind in KINDS])
 
     # None for an image that is gone since it was read
-    made = list(map_images(catalog, places, planted, workers=workers, on_reject=lambda _, error: None))
-    there = [i for i, copies in enumerate(made) if copies is not None]
+    made = list(map_images(base.catalog, places, planted, workers=workers, on_reject=lambda _, error: None))
+    there = chosen[[i for i, copies in enumerate(made) if copies is not None]]
     copies = np.concatenate([copies for copies in made if copies is not None])
-    kinds = np.tile(np.arange(len(KINDS)), len(there))
-    views = base.views[chosen[there]]
-    at = np.arange(len(views))
-    good = register.align(views, copies, at.repeat(len(KINDS)), np.arange(len(copies)), workers=workers)
-    fooling = calibrate.twins(views, np.roll(views, 1, axis=0))
-    bad = register.align(views, fooling, np.tile(at, 2), np.arange(len(fooling)), workers=workers).features
+    num = len(KINDS)
+    good = register.align(base.views, copies, there.repeat(num), np.arange(len(copies)), workers=workers).features
+    plain = next(_views([base], [np.arange(len(base))], workers))[0]
+    near, _ = neighbors.nearest(_rows(plain, there), plain, k=min(len(base), _BESIDE + 1))
+    at, column = np.nonzero(base.looks[near] != base.looks[there][:, None])
+    beside = near[at, column]
     # a neighbour that looks like a copy may be one, unknown to anybody: it counts as a non-copy for what is left of that
-    trust = np.concatenate([1 - calibrate.SHIPPED.probability(found.non_copies), np.ones((bad[:, 0] > 0).sum())])
+    score = calibrate.SHIPPED.score(register.align(base.views, base.views, there[at], beside, workers=workers).features)
+    trust = np.where(score < calibrate.TRUE_COPY, 1 / (1 + np.exp(np.clip(score, -50, 50))), 0)
+    order = np.argsort(beside, kind="stable")  # `align` is fastest with equal ones together
+    at, beside, trust = at[order].repeat(num), beside[order].repeat(num), trust[order].repeat(num)
+    right = at * num + np.tile(np.arange(num), len(order))
+    bad = register.align(base.views, copies, beside, right, workers=workers).features
+    views = base.views[there]
+    fooling = calibrate.twins(views, np.roll(views, 1, axis=0))
+    both = np.tile(np.arange(len(views)), 2)
     return calibrate.fit(
-        good.features, kinds, np.concatenate([found.non_copies, bad[bad[:, 0] > 0]]),
-        learned_on=f"{len(views)} images of catalog {catalog.fingerprint[:12]}, seed {seed}",
-        num_excluded=found.num_excluded, trust=trust,
+        good, np.tile(np.arange(num), len(there)), bad, trust=trust,
+        fooling=register.align(views, fooling, both, np.arange(len(fooling)), workers=workers).features,
+        learned_on=f"{len(views)} images of catalog {base.catalog.fingerprint[:12]}, seed {seed}",
+        num_excluded=int((trust == 0).sum()),
     )  # fmt: skip
+
+
+def _rows(some: Embeddings, at: _I64) -> Embeddings:
+    return Embeddings.of(some.vectors[at], np.arange(len(at)), embedder=some.embedder)
+
+
+def _answers(one: _Set, other: _Set, found: _Found, marks: pl.DataFrame | None) -> NDArray[np.int8]:
+    """What a person said of each pair: 1 a copy, -1 none, 0 nothing or unsure."""
+    out = np.zeros(len(found.left), np.int8)
+    if marks is None:
+        return out
+    a, b = marks.columns[:2]
+    pairs = pl.DataFrame({a: one.images[found.left], b: other.images[found.right], "at": np.arange(len(out))})
+    told = pairs.join(marks.filter(pl.col("answer").is_in(["yes", "no"])), on=[a, b])
+    out[told["at"].to_numpy()] = np.where(told["answer"].to_numpy() == "yes", 1, -1)
+    return out
+
+
+def _unlike(found: _Found, answers: NDArray[np.int8]) -> tuple[_I64, NDArray[np.bool_]]:
+    """Positions of the judged pairs among those of other pixels, and whether each is a copy."""
+    of_others = answers[~found.same]
+    at = np.flatnonzero(of_others)
+    return at, of_others[at] > 0
 
 
 # ---- the answer ------------------------------------------------------------------------------------------------------

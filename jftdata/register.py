@@ -42,9 +42,9 @@ _SHIFTS = 5
 _MAX_RATIO = 1.5  # of the scales of the two axes
 _LANES = 8  # images b that are searched at once
 _STARTS = 3
-_MIN_SCORE = 0.5  # of hard planted copies 1 in 1,000 lies below, of neighbours that are no copies a tenth
-_MIN_START = 0.28  # detail at a start: 1 in 1,000, and a third
-_MIN_DETAIL = 0.4  # detail after the coarse refinement: 2 in 1,000, and two thirds
+_MIN_SCORE = 0.6  # of hard planted copies 2 in 1,000 lie below, of neighbours that are no copies half
+_MIN_START = 0.4  # detail at a start: 2 in 1,000, and three quarters
+_MIN_DETAIL = 0.55  # detail after the coarse refinement: 3 in 1,000, and nine tenths
 _QUIET = 4.0  # variance of luminance that counts as none, of 255^2
 _CHUNK = 2048
 
@@ -134,7 +134,7 @@ def _align(
     num = len(place)
     warps = np.zeros((2 * num * num, _HALF * _HALF), np.float32)
     sums = np.zeros((2 * num * num, 2), np.float32)
-    dots = np.empty((2 * num * num, _LANES), np.float32)
+    dots = np.empty((_LANES, 2 * num * num), np.float32)
     lanes = np.zeros((_LANES, _HALF * _HALF), np.float32)
     planes = np.empty((_LANES, 3, SIZE, SIZE), np.float32)
     smalls = np.empty((_LANES, _HALF, _HALF), np.float32)
@@ -159,7 +159,7 @@ def _align(
             stop += 1
         _dots(warps, lanes, place, dots)
         for pair in range(at, stop):
-            _search(dots, pair - at, sums, smalls[pair - at], span, place, starts, scores)
+            _search(dots[pair - at], sums, smalls[pair - at], span, place, starts, scores)
             if scores[0] >= _MIN_SCORE:
                 _finish(
                     plane, small, planes[pair - at], smalls[pair - at], place, starts, scores, features[pair],
@@ -188,7 +188,7 @@ def _planes(image: NDArray[np.uint8], plane: F32, small: F32) -> None:
 
 @numba.njit(cache=True, nogil=True, fastmath=True)
 def _warps(a: F32, low: I64, share: F32, span: I64, place: F64, warps: F32, sums: F32) -> None:
-    """Every transform of a coarse image, 0 outside of it; with the sums of its values and their squares."""
+    """Every transform of a coarse image, 0 outside of it; with its mean, and what its products count."""
     num = len(place)
     wide = np.empty((_HALF, _HALF), np.float32)
     for mirror in range(2):
@@ -217,8 +217,11 @@ def _warps(a: F32, low: I64, share: F32, span: I64, place: F64, warps: F32, sums
                         to[x] = value
                         total += value
                         square += value * value
-                sums[at, 0] = total
-                sums[at, 1] = square
+                count = (span[i, 1] - span[i, 0]) * (span[j, 1] - span[j, 0])
+                whole = _HALF * _HALF / (max(place[i, 0], 1.0) * max(place[j, 0], 1.0))  # what a can cover at these scales
+                sums[at, 0] = total / count
+                quiet = max(square - total * total / count, np.float32(0)) + _QUIET * count
+                sums[at, 1] = math.sqrt(math.sqrt(count / whole) / quiet)
 
 
 @numba.njit(cache=True, nogil=True, fastmath=True)
@@ -232,7 +235,7 @@ def _dots(warps: F32, lanes: F32, place: F64, dots: F32) -> None:
                 continue
             for mirror in range(2):
                 at = (mirror * num + i) * num + j
-                warp, dot = warps[at], dots[at]
+                warp = warps[at]
                 d0 = d1 = d2 = d3 = d4 = d5 = d6 = d7 = np.float32(0)
                 for k in range(_HALF * _HALF):  # eight sums in registers: four times as fast as an array of them
                     value = warp[k]
@@ -244,13 +247,12 @@ def _dots(warps: F32, lanes: F32, place: F64, dots: F32) -> None:
                     d5 += value * lanes[5, k]
                     d6 += value * lanes[6, k]
                     d7 += value * lanes[7, k]
-                dot[0], dot[1], dot[2], dot[3], dot[4], dot[5], dot[6], dot[7] = d0, d1, d2, d3, d4, d5, d6, d7
+                dots[0, at], dots[1, at], dots[2, at], dots[3, at] = d0, d1, d2, d3
+                dots[4, at], dots[5, at], dots[6, at], dots[7, at] = d4, d5, d6, d7
 
 
 @numba.njit(cache=True, nogil=True)
-def _search(
-    dots: F32, lane: int, sums: F32, b: F32, span: I64, place: F64, starts: I64, scores: F64
-) -> None:  # fmt: skip
+def _search(dots: F32, sums: F32, b: F32, span: I64, place: F64, starts: I64, scores: F64) -> None:
     """The best transforms of the grid, each of another mirror or other scales, best first."""
     num = len(place)
     total = np.zeros((_HALF + 1, _HALF + 1))
@@ -262,26 +264,27 @@ def _search(
             row2 += b[y, x] * b[y, x]
             total[y + 1, x + 1] = total[y, x + 1] + row
             square[y + 1, x + 1] = square[y, x + 1] + row2
+    part, quiet = np.empty((num, num), np.float32), np.empty((num, num), np.float32)
+    for i in range(num):
+        x0, x1 = span[i, 0], span[i, 1]
+        for j in range(num):
+            y0, y1 = span[j, 0], span[j, 1]
+            count = (x1 - x0) * (y1 - y0)
+            sb = total[y1, x1] - total[y0, x1] - total[y1, x0] + total[y0, x0]
+            vb = square[y1, x1] - square[y0, x1] - square[y1, x0] + square[y0, x0] - sb * sb / count
+            part[i, j] = sb
+            quiet[i, j] = 1 / math.sqrt(max(vb, 0.0) + _QUIET * count)
     scores[:] = -2
     for group in range(2 * len(_SCALES) * len(_SCALES)):
         mirror, si, sj = group // 25, group // 5 % 5 * _SHIFTS, group % 5 * _SHIFTS
         ratio = place[si, 0] / place[sj, 0]
         if ratio > _MAX_RATIO or ratio < 1 / _MAX_RATIO:
             continue
-        best, best_i, best_j = -2.0, 0, 0
-        whole = _HALF * _HALF / (max(place[si, 0], 1.0) * max(place[sj, 0], 1.0))  # what a can cover at these scales
+        best, best_i, best_j = np.float32(-2), 0, 0
         for i in range(si, si + _SHIFTS):
-            x0, x1 = span[i, 0], span[i, 1]
             for j in range(sj, sj + _SHIFTS):
-                y0, y1 = span[j, 0], span[j, 1]
-                count = (x1 - x0) * (y1 - y0)
                 at = (mirror * num + i) * num + j
-                sa = float(sums[at, 0])
-                sb = total[y1, x1] - total[y0, x1] - total[y1, x0] + total[y0, x0]
-                va = max(sums[at, 1] - sa * sa / count, 0.0) + _QUIET * count
-                vb = square[y1, x1] - square[y0, x1] - square[y1, x0] + square[y0, x0] - sb * sb / count
-                r = (dots[at, lane] - sa * sb / count) / math.sqrt(va * (max(vb, 0.0) + _QUIET * count))
-                r *= math.sqrt(math.sqrt(count / whole))
+                r = (dots[at] - sums[at, 0] * part[i, j]) * sums[at, 1] * quiet[i, j]
                 if r > best:
                     best, best_i, best_j = r, i, j
         k = _STARTS - 1
