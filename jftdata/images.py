@@ -114,6 +114,19 @@ def encode_jpeg(pixels: NDArray[np.uint8], *, quality: int = 90) -> bytes:
     return encoded
 
 
+def small_jpeg(data: bytes, *, side: int, quality: int) -> bytes:
+    """JPEG bytes of an image whose longest side is at most `side` pixels; smaller images keep their size.
+
+    Raises:
+        ImageRejected: with one of `REASONS`.
+    """
+    pixels = decode_small(data, side=side)
+    height, width = pixels.shape[:2]
+    less = min(1.0, side / max(height, width))
+    small = resize(pixels, width=max(1, round(width * less)), height=max(1, round(height * less)))
+    return encode_jpeg(small, quality=quality)
+
+
 def _check_size(width: int, height: int, limits: Limits) -> None:
     if width * height > limits.max_pixels:
         raise ImageRejected("too_many_pixels", f"{width}x{height} pixels, at most {limits.max_pixels} allowed")

@@ -327,11 +327,7 @@ def _unread(views: Mapping[int, _View]) -> int:
 
 
 def _jpeg(data: bytes) -> bytes:
-    pixels = images.decode_small(data, side=SIDE)
-    height, width = pixels.shape[:2]
-    less = min(1.0, SIDE / max(height, width))
-    small = images.resize(pixels, width=max(1, round(width * less)), height=max(1, round(height * less)))
-    return images.encode_jpeg(small, quality=QUALITY)
+    return images.small_jpeg(data, side=SIDE, quality=QUALITY)
 
 
 def _picture(view: _View, marked: set[str]) -> judge.Picture:

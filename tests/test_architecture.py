@@ -28,7 +28,7 @@ LAYERS = (
         "backbone",
         "pretrained",
     },
-    {"changes", "register", "calibrate", "copies", "look", "overlap"},
+    {"changes", "register", "calibrate", "copies", "look", "overlap", "precision"},
     {"recipes", "pretrain"},
     {"copy_net", "embed"},
     {"transfer"},
