@@ -1,4 +1,4 @@
-"""Plots of the long tail as SVG or PNG files: images by rank, before and after a step, and labels by depth.
+"""Plots as SVG or PNG files: images by rank, before and after a step, labels by depth, and what probabilities come true.
 
 Equal inputs give equal SVG bytes. About 0.3 s a plot.
 """
@@ -76,6 +76,26 @@ def depths(counts: pl.DataFrame, path: Path | str) -> Path:
     axes.set_xticks(x)
     axes.legend(frameon=False)
     return _save(figure, Path(path), "Labels by depth")
+
+
+def calibration(found: pl.DataFrame, path: Path | str) -> Path:
+    """Share of judged pairs that hold, with its interval, against their mean probability; the diagonal is calibrated.
+
+    Args:
+        found: what `selection.Selection.calibration` holds: `probability`, `share_yes`, `low` and `high`.
+        path: a .svg or .png.
+
+    Raises:
+        BadArgument: another ending.
+    """
+    figure, axes = _axes()
+    x, share, low, high = (found[name].to_numpy() for name in ("probability", "share_yes", "low", "high"))
+    axes.plot([0, 1], [0, 1], color=COLORS[2], lw=0.9, ls=(0, (2, 3)))
+    axes.errorbar(
+        x, share, yerr=np.abs([share - low, high - share]), color=COLORS[0], fmt="o-", lw=1.6, ms=4, capsize=2
+    )
+    axes.set(xlim=(0, 1), ylim=(0, 1), xlabel="probability", ylabel="share judged to hold")
+    return _save(figure, Path(path), "What probabilities come true")
 
 
 def _axes() -> tuple[Figure, Axes]:

@@ -28,7 +28,7 @@ LAYERS = (
         "backbone",
         "pretrained",
     },
-    {"changes", "register", "calibrate", "copies", "look", "overlap", "precision"},
+    {"changes", "register", "calibrate", "copies", "look", "overlap", "precision", "selection"},
     {"recipes", "pretrain"},
     {"copy_net", "embed"},
     {"transfer"},
@@ -79,7 +79,7 @@ def test_a_library_has_one_door(library: str) -> None:
 
 @pytest.mark.parametrize("code", ["import jftdata", "from jftdata.cli import run; run(['--help'])"])
 def test_start_loads_nothing_heavy(code: str) -> None:
-    heavy = "{'torch', 'torchvision', 'faiss', 'datasets', 'numba', 'matplotlib'}"
+    heavy = "{'torch', 'torchvision', 'faiss', 'datasets', 'numba', 'matplotlib', 'sklearn'}"
     check = f"{code}\nimport sys\nassert not {heavy} & set(sys.modules), {heavy} & set(sys.modules)"
     done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

@@ -36,6 +36,13 @@ def test_labels_by_depth_are_stacked_bars(tmp_path):
     assert {(0x0A, 0x6C, 0x8F), (0xB4, 0x54, 0x0A), (0xC3, 0xC9, 0xCF)} <= colors
 
 
+def test_calibration_is_a_line_of_shares_with_their_intervals(tmp_path):
+    found = pl.DataFrame({"probability": [0.1, 0.9], "share_yes": [0.2, 0.8], "low": [0.1, 0.7], "high": [0.3, 0.9]})
+    text = plots.calibration(found, tmp_path / "c.svg").read_text()
+    assert "share judged to hold" in text
+    assert plots.calibration(found[::-1], tmp_path / "d.svg").read_text() != text
+
+
 def test_another_ending_and_an_empty_tail_are_refused(tmp_path):
     with pytest.raises(BadArgument, match=r"\.svg or \.png"):
         plots.depths(counts(1, 2), tmp_path / "d.pdf")

@@ -23,6 +23,7 @@ VERBS = {
     "embed": "Embed the images of a catalog.",
     "dedup": "Find near-duplicates in a set, or between a test and a training set.",
     "noise": "Score given labels by distance to their label's centroids.",
+    "select": "Choose labels from candidate pairs at a target precision.",
     "subset": "Choose nested random subsets.",
     "pretrain": "Pretrain a ResNet on a subset.",
     "transfer": "Judge a checkpoint on another task.",

@@ -11,6 +11,7 @@ from jftdata.world.copies import copy_of, scene
 from jftdata.world.labels import confusables, label_frequencies
 from jftdata.world.scene import Scene, SceneObject
 from jftdata.world.sheet import contact_sheet
+from jftdata.world.signals import web_signals
 from jftdata.world.write import WorldFiles, files, write
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ __all__ = [
     "jft300m",
     "label_frequencies",
     "scene",
+    "web_signals",
     "write",
 ]
 
