@@ -46,7 +46,7 @@ def planted(tmp_path_factory):
 
 
 def scores_of(truth):
-    return truth.select("image", "label", "score")
+    return truth.select("image", "label", wrong="score")
 
 
 # ---- the sample ------------------------------------------------------------------------------------------------------
@@ -131,6 +131,8 @@ def test_suspicious_pairs_are_drawn_more_often_and_pairs_without_a_score_have_a_
     by = dict(drawn.select("score_band", "probability").unique().iter_rows())
     assert set(by) == set(draw.BANDS)
     assert by["score 95-100%"] > by["score 80-95%"] > by["score 50-80%"] > by["score 0-50%"]
+    nulls = scores_of(truth).with_columns(wrong=pl.when(pl.int_range(pl.len()) % 2 == 0).then("wrong"))
+    assert drawn.equals(draw_of(catalog, truth, 300, 0, strata=("score",), scores=nulls))
     without = drawn.filter(pl.col("score").is_null())
     assert set(without["score_band"]) == {"no score"}
     assert without["population"][0] == len(truth) - len(truth[::2])
@@ -190,17 +192,16 @@ def test_scores_that_cannot_be_used_are_errors_that_name_them(planted):
     good = scores_of(truth)
     image, label = good.row(5)[:2]
     other = next(x for x in catalog.hierarchy.labels if x not in truth.filter(pl.col("image") == image)["label"])
-    for bad in (float("nan"), None):
-        broken = good.with_columns(score=pl.when(pl.int_range(pl.len()) == 5).then(bad).otherwise("score"))
-        with pytest.raises(BadInput, match=rf"1 scores are NaN or missing, .* image {image} and label '{label}'"):
-            draw_of(catalog, truth, 100, 0, scores=broken)
+    nan = good.with_columns(wrong=pl.when(pl.int_range(pl.len()) == 5).then(float("nan")).otherwise("wrong"))
+    with pytest.raises(BadInput, match=rf"1 scores are NaN, for example of image {image} and label '{label}'"):
+        draw_of(catalog, truth, 100, 0, scores=nan)
     row = good[5:6]
     cases = [
         (pl.concat([good, row]), BadInput, rf"image {image} and label '{label}' are scored twice"),
         (pl.concat([good, row.with_columns(label=pl.lit("applee"))]), UnknownName, r"'applee' is not in the hierarchy"),
         (pl.concat([good, row.with_columns(label=pl.lit(other))]), BadInput, rf"1 scores are not .* label '{other}'"),
         (pl.concat([good, row.with_columns(image=pl.lit(7, pl.Int64))]), BadInput, r"1 scores are not .* image 7 and"),
-        (good.drop("score"), BadInput, r"scores have no column 'score'"),
+        (good.drop("wrong"), BadInput, r"scores have no column 'wrong'"),
     ]
     for scores, error, message in cases:
         with pytest.raises(error, match=message):
@@ -606,11 +607,15 @@ def test_a_terminal_samples_estimates_and_tells_power(noise, photos, tmp_path, c
 
 def test_a_terminal_names_what_is_wrong_with_files(noise, photos, tmp_path, capsys):
     (tmp_path / "bad.csv").write_text("image,label\n1,cat\n")
-    (tmp_path / "nan.csv").write_text("image,label,score\n1,cat,x\n")
+    (tmp_path / "nan.csv").write_text("image,label,wrong\n1,cat,x\n")
     cases = [
         (("sample", photos.path, "--out", tmp_path / "s.txt"), 2, "must end in .parquet or .csv"),
         (("sample", photos.path, "--out", tmp_path / "s.csv", "--items", 0), 2, "`--items` must be in"),
-        (("sample", photos.path, "--out", tmp_path / "s.csv", "--scores", tmp_path / "bad.csv"), 3, "score"),
+        (
+            ("sample", photos.path, "--out", tmp_path / "s.csv", "--scores", tmp_path / "bad.csv"),
+            3,
+            "has not the columns image, label, wrong",
+        ),
         (
             ("sample", photos.path, "--out", tmp_path / "s.csv", "--scores", tmp_path / "nan.csv"),
             3,

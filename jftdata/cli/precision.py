@@ -19,7 +19,7 @@ from jftdata.errors import BadArgument, BadInput, MissingInput
 @click.option("--page", type=EXISTING, help="Write a .html to answer on; several, numbered, where one is not enough.")
 @click.option("--items", default=500, show_default=True, help="Pairs of a page at most.")
 @click.option("--by", multiple=True, help="Strata: frequency, depth, score; by default all there is data for.")
-@click.option("--scores", type=EXISTING, help="A .parquet or .csv of image, label, score, high where suspicious.")
+@click.option("--scores", type=EXISTING, help="What `noise audit --out` wrote: suspicious pairs are drawn more often.")
 @click.option("--split", help="Only this split.")
 @click.option("--seed", default=0, show_default=True)
 @click.option("--workers", type=int, help="Threads; one a core by default.")
@@ -36,7 +36,7 @@ def sample(
     if out.suffix not in (".parquet", ".csv"):
         raise BadArgument(f"`--out` must end in .parquet or .csv. Got {out}.")
     images = Catalog.open(catalog)
-    kinds = {"image": pl.Int64(), "label": pl.String(), "score": pl.Float64()}
+    kinds = {"image": pl.Int64(), "label": pl.String(), "wrong": pl.Float64()}
     drawn = precision.sample(
         images, num=num, seed=seed, strata=by or None, split=split, workers=workers,  # type: ignore[arg-type]
         scores=None if scores is None else _read(scores, kinds, "scores of given labels"),

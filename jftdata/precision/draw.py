@@ -9,7 +9,7 @@ a scored pair.
 
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +27,7 @@ from jftdata.hierarchy import Hierarchy
 from jftdata.ragged import owners
 
 By = Literal["frequency", "depth", "score"]
+_StratumOf = Callable[[NDArray[np.int64], NDArray[np.int32]], NDArray[np.int64]]
 SAMPLE = {
     "image": pl.Int64(),
     "label": pl.String(),
@@ -34,7 +35,7 @@ SAMPLE = {
     "frequency": pl.String(),  # head, medium or tail: by images of the label, ancestors filled in
     "depth": pl.String(),  # of the label: a third of the given labels
     "score_band": pl.String(),  # null without scores
-    "score": pl.Float64(),  # null where there is none
+    "score": pl.Float64(),  # `wrong` of the scores, null where there is none
     "population": pl.Int64(),  # pairs of the stratum
     "probability": pl.Float64(),  # of being drawn
 }
@@ -65,7 +66,8 @@ def sample(
         seed: which ones, in [0, 2**63).
         strata: what to split by; None is all three, without `score` where no scores are given, and () one stratum. Strata
             without a pair do not exist.
-        scores: `image`, `label`, `score` of given labels, high where suspicious. Pairs without one are a band of their own.
+        scores: `image`, `label` and `wrong` of given labels, as `noise.audit` returns them: high where suspicious. Only their
+            order counts. Pairs that are missing or null are a band of their own.
         split: only this split; frequencies are counted in it.
         workers: threads; None is one a core.
 
@@ -108,40 +110,26 @@ def sample(
     quota = np.zeros(len(population), np.int64)
     quota[there] = allocate(population[there], num, spread=np.tile(spread, labels.num_codes)[there])
 
-    keys = np.array([_key(label) for label in catalog.hierarchy.labels], np.uint64)
-    pieces = row_groups(catalog, split=split)
-    workers = min(workers or os.cpu_count() or 1, max(1, len(pieces)))
+    tree, stream = catalog.hierarchy, "precision"
+    keys = np.array([_key(label) for label in tree.labels], np.uint64)
 
-    def run(mine: list[tuple[Path, int]]) -> _Smallest:
-        smallest = _Smallest(quota)
-        for path, group in mine:
-            rows = read_row_group(path, group, columns=("image", "labels"), split=split)
-            start, label = label_arrays(rows.column("labels"))
-            image = rows.column("image").to_numpy()[owners(start)]
-            stratum = labels.code[label].astype(np.int64) * num_bands
-            if known is not None:
-                bands = known.bands(image, label)
-                stratum += bands if "score" in by else 0
-            pair = image.astype(np.uint64) ^ keys[label]
-            smallest.add(stratum, keyed_hash(pair, seed=seed, stream="precision"), image, label)
-        return smallest
+    def stratum_of(image: NDArray[np.int64], label: NDArray[np.int32]) -> NDArray[np.int64]:
+        found = labels.code[label] * num_bands
+        if known is not None:
+            bands = known.bands(image, label)  # marks the scores, used or not
+            found += bands if "score" in by else 0
+        return found
 
-    with ThreadPoolExecutor(workers) as pool:
-        parts = list(pool.map(run, [pieces[i::workers] for i in range(workers)]))
+    drawn = _drawn(catalog, quota, stratum_of, keys, seed=seed, stream=stream, split=split, workers=workers)
     if known is not None:
         known.check_found()
-    drawn = _Smallest(quota)
-    for part in parts:
-        drawn.add(part.stratum, part.hash, part.image, part.label)
-
-    stratum, image, label = drawn.stratum, drawn.image, drawn.label
-    order = keyed_hash(image.astype(np.uint64) ^ keys[label], seed=seed, stream="precision order")
-    at = np.lexsort((label, image, order))
-    stratum, image, label = stratum[at], image[at], label[at]
+    order = keyed_hash(drawn.image.astype(np.uint64) ^ keys[drawn.label], seed=seed, stream=f"{stream} order")
+    at = np.lexsort((drawn.label, drawn.image, order))
+    stratum, image, label = drawn.stratum[at], drawn.image[at], drawn.label[at]
     frame = pl.DataFrame(
         {
             "image": image,
-            "label": [catalog.hierarchy.labels[i] for i in label],
+            "label": [tree.labels[i] for i in label],
             "frequency": labels.frequency[label],
             "depth": labels.depth[label],
             "population": population[stratum],
@@ -182,6 +170,31 @@ def allocate(population: NDArray[np.int64], num: int, *, spread: NDArray[np.floa
     whole = np.floor(share + 1e-9).astype(np.int64)
     whole[np.argsort(whole - share, kind="stable")[: num - whole.sum()]] += 1
     return whole
+
+
+def _drawn(
+    catalog: Catalog, quota: NDArray[np.int64], stratum_of: _StratumOf, keys: NDArray[np.uint64], *, seed: int, stream: str,
+    split: str | None, workers: int | None,
+) -> "_Smallest":  # fmt: skip
+    """One pass over all pairs, on threads."""
+    pieces = row_groups(catalog, split=split)
+    workers = min(workers or os.cpu_count() or 1, max(1, len(pieces)))
+
+    def run(mine: list[tuple[Path, int]]) -> _Smallest:
+        smallest = _Smallest(quota)
+        for path, group in mine:
+            rows = read_row_group(path, group, columns=("image", "labels"), split=split)
+            start, label = label_arrays(rows.column("labels"))
+            image = rows.column("image").to_numpy()[owners(start)]
+            hash = keyed_hash(image.astype(np.uint64) ^ keys[label], seed=seed, stream=stream)
+            smallest.add(stratum_of(image, label), hash, image, label)
+        return smallest
+
+    with ThreadPoolExecutor(workers) as pool:
+        parts = list(pool.map(run, [pieces[i::workers] for i in range(workers)]))
+    for part in parts[1:]:
+        parts[0].add(part.stratum, part.hash, part.image, part.label)
+    return parts[0]
 
 
 @dataclass(frozen=True)
@@ -225,21 +238,21 @@ class _Scores:
 
     @classmethod
     def of(cls, scores: pl.DataFrame, tree: Hierarchy) -> "_Scores":
-        for column in ("image", "label", "score"):
+        for column in ("image", "label", "wrong"):
             if column not in scores.columns:
                 raise BadInput(
-                    f"scores have no column {column!r}, only {scores.columns}. Give what noise scores return."
+                    f"scores have no column {column!r}, only {scores.columns}. Give what noise.audit returns."
                 )
+        scores = scores.select("image", "label", "wrong").filter(pl.col("wrong").is_not_null())
         label = scores["label"].cast(pl.Enum(tree.labels), strict=False).to_physical().cast(pl.Int32)
         if label.null_count():
             tree.index(str(scores["label"][label.is_null().arg_true()[0]]))
-        score = scores["score"].cast(pl.Float64).fill_null(np.nan).to_numpy()
+        score = scores["wrong"].cast(pl.Float64).to_numpy()
         bad = np.isnan(score)
         if bad.any():
-            image, name = scores.select("image", "label").row(int(bad.argmax()))
+            image, name, _ = scores.row(int(bad.argmax()))
             raise BadInput(
-                f"{bad.sum():,} scores are NaN or missing, for example of image {image} and label {name!r}. Leave such rows "
-                f"out: they become the band {BANDS[-1]!r}."
+                f"{bad.sum():,} scores are NaN, for example of image {image} and label {name!r}. Give null where there is none."
             )
         image = scores["image"].cast(pl.Int64).to_numpy()
         order = np.argsort(image, kind="stable")
