@@ -24,7 +24,7 @@ from jftdata.catalog import Catalog, label_arrays, read_row_group, row_groups
 from jftdata.errors import BadArgument, BadInput, one_of
 from jftdata.hashing import keyed_hash
 from jftdata.hierarchy import Hierarchy
-from jftdata.ragged import owners
+from jftdata.ragged import owners, ranges
 
 By = Literal["frequency", "depth", "score"]
 _StratumOf = Callable[[NDArray[np.int64], NDArray[np.int32]], NDArray[np.int64]]
@@ -99,9 +99,11 @@ def sample(
     table = np.zeros((labels.num_codes, num_bands), np.int64)
     np.add.at(table[:, -1], labels.code, counts["num_given"].to_numpy())
     if known is not None and "score" in by:
-        code = labels.code[known.label]
-        np.add.at(table, (code, known.band), 1)
-        np.subtract.at(table[:, -1], code, 1)
+        scored = np.bincount(labels.code[known.label] * num_bands + known.band, minlength=table.size).reshape(
+            table.shape
+        )
+        table += scored
+        table[:, -1] -= scored.sum(axis=1)
     population = np.maximum(table, 0).ravel()  # below 0 only where scores are of other pairs, which is told below
     there = population > 0
     if num < there.sum():
@@ -262,20 +264,19 @@ class _Scores:
         return cls(image[order], label.to_numpy()[order], score, band, np.zeros(len(score), np.bool_), tree)
 
     def rows(self, image: NDArray[np.int64], label: NDArray[np.int32]) -> NDArray[np.int64]:
-        """Row of each pair, -1 for none; only rows from the least to the greatest image are looked at."""
-        if not len(image):
-            return np.empty(0, np.int64)
-        first, last = np.searchsorted(self.image, [image.min(), image.max() + 1]).tolist()
-        part = pl.DataFrame({"image": self.image[first:last], "label": self.label[first:last]})
-        part = part.with_columns(at=pl.int_range(first, last, dtype=pl.Int64))
-        pairs = pl.DataFrame({"image": image, "label": label})
-        found = pairs.join(part, on=["image", "label"], how="left", maintain_order="left")
-        if len(found) > len(pairs):
-            image_id, index, _ = found.row(int(found.select("image", "label").is_duplicated().arg_true()[0]))
-            raise BadInput(
-                f"image {image_id} and label {self.tree.labels[index]!r} are scored twice. Keep one row of them."
-            )
-        return found["at"].fill_null(-1).to_numpy()
+        """Row of each pair, -1 for none."""
+        first = np.searchsorted(self.image, image)
+        num = np.searchsorted(self.image, image, side="right") - first
+        at, pair = ranges(first, num), np.repeat(np.arange(len(image)), num)  # all rows of the image of each pair
+        hit = self.label[at] == label[pair]
+        at, pair = at[hit], pair[hit]
+        twice = np.flatnonzero(pair[1:] == pair[:-1])
+        if len(twice):
+            image_id, name = image[pair[twice[0]]], self.tree.labels[label[pair[twice[0]]]]
+            raise BadInput(f"image {image_id} and label {name!r} are scored twice. Keep one row of them.")
+        found = np.full(len(image), -1)
+        found[pair] = at
+        return found
 
     def bands(self, image: NDArray[np.int64], label: NDArray[np.int32]) -> NDArray[np.int8]:
         """Band of each pair; marks the scores that belong to one."""
