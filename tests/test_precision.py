@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from scipy.stats import binomtest
 
 from jftdata import judge, precision, sources, tail, world
+from jftdata.cli import precision as verbs
 from jftdata.cli import run
-from jftdata.cli.precision import COMMANDS
 from jftdata.errors import BadArgument, BadInput, MissingInput, UnknownName, UnknownOption
 from jftdata.hashing import keyed_hash, uniform
 from jftdata.hierarchy import Hierarchy
@@ -577,7 +577,7 @@ def noise(monkeypatch):
 
     from jftdata import cli
 
-    group = click.Group("noise", {command.name: command for command in COMMANDS})
+    group = click.Group("noise", {"sample": verbs.sample, "precision": verbs.precision, "power": verbs.power})
     monkeypatch.setattr(cli._Lazy, "get_command", lambda self, ctx, name: group)
     return lambda *args: run(["noise", *map(str, args), "--quiet"])
 

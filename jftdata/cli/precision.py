@@ -28,7 +28,7 @@ def sample(
     catalog: Path, num: int, out: Path, page: Path | None, items: int, by: tuple[str, ...], scores: Path | None,
     split: str | None, seed: int, workers: int | None,
 ) -> Answer:  # fmt: skip
-    """Draw given labels to judge, and write the page to judge them on."""
+    """Draw given labels to judge, with a page for it."""
     from jftdata import judge, precision
 
     if not 1 <= items <= judge.MAX_ITEMS:
@@ -73,7 +73,7 @@ def precision(
     drawn: Path, files: tuple[Path, ...], catalog: Path | None, under: tuple[str, ...], confidence: float,
     out: Path | None, rows: int,
 ) -> Answer:  # fmt: skip
-    """Estimate the precision of given labels from what was answered for a SAMPLE."""
+    """Estimate precision from the answers for a SAMPLE."""
     from jftdata import precision
 
     found = precision.estimate(
@@ -111,10 +111,6 @@ def power(
     text = f"{found['num'][0]:,} answers for an interval {width:g} wide around a precision of {guess:g}"
     text += f"\n\nfor such an interval of each\n{table(found[1:], rows=50)}" if len(found) > 1 else ""
     return Answer(text, {"num": found["num"][0], "strata": found[1:].to_dicts()})
-
-
-COMMANDS = (sample, precision, power)
-"""Subcommands of `jftdata noise`."""
 
 
 def _read(path: Path, schema: Mapping[str, Any], what: str) -> pl.DataFrame:
