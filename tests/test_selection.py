@@ -17,6 +17,7 @@ from jftdata.hierarchy import Hierarchy
 from jftdata.selection import Candidates, Selection, Signals, choose, describe, fit, fusion, pooling, select
 from jftdata.selection.candidates import MISSING, Coder
 from jftdata.world import web_signals
+from tests.strategies import dags
 
 TREE = Hierarchy.load("world")
 SIGNALS = Signals(rising=("score", "text", "clicks", "feedback"), categories=("source",))
@@ -267,31 +268,33 @@ def test_calibration_is_monotone_and_isotonic_agrees_with_scikit_learn(world):
 # ---- pooling ---------------------------------------------------------------------------------------------------------
 
 
-def test_pooled_offsets_and_their_deviations_are_those_of_the_dense_formula():
-    tree = Hierarchy.from_edges([("r", "a"), ("r", "b"), ("a", "x"), ("a", "y"), ("b", "y"), ("b", "z"), ("q", "z")])
-    rng = np.random.default_rng(0)
-    label = rng.choice([tree.index(x) for x in "axyb"], 300)
-    score, weight = rng.normal(size=300), rng.uniform(0.5, 1.5, 300)
-    yes = rng.random(300) < 1 / (1 + np.exp(-(score + 0.8 * (label == tree.index("y")))))
+@given(dags(max_labels=10), st.integers(0, 2**32 - 1), st.sampled_from([0.2, 0.7]))
+def test_pooled_offsets_and_their_deviations_are_those_of_the_dense_formula(graph, seed, spread):
+    tree = Hierarchy.from_networkx(graph)
+    rng = np.random.default_rng(seed)
+    label = rng.choice(rng.choice(tree.num_labels, 4), 200)
+    score, weight = rng.normal(size=200), rng.uniform(0.5, 1.5, 200)
+    yes = rng.random(200) < 1 / (1 + np.exp(-(score + 0.8 * (label == label[0]))))
     own = np.zeros((tree.num_labels, tree.num_labels))
     for i in range(tree.num_labels):
         own[i, [i, *tree.ancestor_ids(i)]] = 1
-    x = np.column_stack([score, np.ones(300), own[label]])
-    prior = np.array([1e-3, 1e-3, *[0.5**-2] * tree.num_labels])
+    x = np.column_stack([score, np.ones(200), own[label]])
+    prior = np.array([1e-3, 1e-3, *[spread**-2] * tree.num_labels])
     centre = np.array([1.0, *[0.0] * (tree.num_labels + 1)])
 
     def loss(theta):
         z = x @ theta
-        return (weight * (np.logaddexp(0, z) - yes * z)).sum() + (prior * (theta - centre) ** 2).sum() / 2
+        slope = x.T @ (weight * (1 / (1 + np.exp(-z)) - yes)) + prior * (theta - centre)
+        return (weight * (np.logaddexp(0, z) - yes * z)).sum() + (prior * (theta - centre) ** 2).sum() / 2, slope
 
-    best = minimize(loss, centre, method="BFGS", options={"gtol": 1e-8}).x
+    best = minimize(loss, centre, method="BFGS", jac=True, options={"gtol": 1e-9}).x
     p = 1 / (1 + np.exp(-(x @ best)))
-    spread = np.linalg.inv(x.T @ (x * (weight * p * (1 - p))[:, None]) + np.diag(prior))
+    covariance = np.linalg.inv(x.T @ (x * (weight * p * (1 - p))[:, None]) + np.diag(prior))
     about = np.column_stack([np.zeros(tree.num_labels), np.ones(tree.num_labels), own])
-    found = pooling.fit(score, yes, label, weight, tree=tree, spread=0.5)
-    assert [found.slope, found.level] == pytest.approx(best[:2], abs=1e-3)
-    assert found.offset == pytest.approx(own @ best[2:], abs=1e-3)
-    assert found.deviation**2 == pytest.approx(((about @ spread) * about).sum(axis=1), rel=1e-3)
+    found = pooling.fit(score, yes, label, weight, tree=tree, spread=spread)
+    assert [found.slope, found.level] == pytest.approx(best[:2], abs=1e-4)
+    assert found.offset == pytest.approx(own @ best[2:], abs=1e-4)
+    assert found.deviation**2 == pytest.approx(((about @ covariance) * about).sum(axis=1), rel=1e-4)
 
 
 def test_a_label_never_judged_has_what_its_ancestors_have_and_is_less_sure():

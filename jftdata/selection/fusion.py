@@ -1,10 +1,10 @@
 """One probability from many signals: a monotone model, offsets of labels, a calibration, all told from judged pairs.
 
 Two models are tried, and the one with the lower cross-validated log loss is kept: logistic regression on normal scores of the
-signals, and boosted trees. Offsets of labels (`pooling`) are fitted to its
-out-of-fold scores, their spread chosen by log loss again; so is whether an isotonic calibration follows. No judged pair is
-ever scored by a model that saw its image. What was chosen becomes a table of the signals' codes: a compiled loop scores some
-millions of pairs a second, equal to scikit-learn within rounding.
+signals, and boosted trees. Offsets of labels (`pooling`) are fitted to its out-of-fold scores, their spread chosen by log loss
+again; so is the calibration, a sigmoid of two parameters or isotonic. Folds are of images, so that what a judged pair is
+scored with did not see its image. What was chosen becomes a table of the signals' codes: a compiled loop scores some millions
+of pairs a second, equal to scikit-learn within rounding.
 """
 
 import hashlib
@@ -66,8 +66,10 @@ class Fusion:
     coder: Coder
     score: Score
     pooled: pooling.Pooled
+    line: tuple[float, float]
+    """Factor and shift of the log-odds, which calibrate them."""
     knots: tuple[_F64, _F64] | None
-    """Log-odds and probabilities between which the isotonic calibration is linear; None without one."""
+    """Log-odds and probabilities between which the isotonic calibration is linear; None has the sigmoid."""
     judged: pl.DataFrame
     """image, label, yes, weight (1 on average), and the out-of-fold `logit` and `probability`; by image and label."""
     facts: dict[str, Any] = field(default_factory=dict)
@@ -76,11 +78,11 @@ class Fusion:
     """SHA-256 of the judgements, signals, labels and seed it was fitted with."""
 
     def logits(self, batch: Any, labels: NDArray[np.int64]) -> _F64:
-        """(n,) log-odds before calibration of an Arrow batch with the signals' columns and its label indexes."""
-        return self.pooled.logits(self.score(self.coder.codes(batch)), labels)
+        """(n,) log-odds of an Arrow batch with the signals' columns, and its label indexes."""
+        return _on(self.line, self.pooled.logits(self.score(self.coder.codes(batch)), labels))
 
     def calibrate(self, logits: _F64) -> _F64:
-        """(n,) probabilities; a higher log-odds never gives a lower one."""
+        """(n,) probabilities of log-odds; a higher one never has a lower probability."""
         return _calibrated(self.knots, logits)
 
     def probability(self, pairs: pl.DataFrame) -> _F64:
@@ -132,18 +134,26 @@ def fit(
         unseen[kind] = _unseen(fold, lambda a, b, fit=model: fit(codes[a], yes[a], weight[a])(codes[b]))  # type: ignore[misc]
         losses[kind] = _log_loss(yes, _sigmoid(unseen[kind]), weight)
     kind = min(KINDS, key=losses.__getitem__)
-    raw = unseen[kind]
+    scores = unseen[kind]
 
     def offsets(rows: NDArray[np.int64], spread: float) -> pooling.Pooled:
-        return pooling.fit(raw[rows], yes[rows], label[rows], weight[rows], tree=tree, spread=spread)
+        return pooling.fit(scores[rows], yes[rows], label[rows], weight[rows], tree=tree, spread=spread)
 
-    by_spread = {s: _unseen(fold, lambda a, b, s=s: offsets(a, s).logits(raw[b], label[b])) for s in SPREADS}  # type: ignore[misc]
+    by_spread = {s: _unseen(fold, lambda a, b, s=s: offsets(a, s).logits(scores[b], label[b])) for s in SPREADS}  # type: ignore[misc]
     spread_losses = {s: _log_loss(yes, _sigmoid(z), weight) for s, z in by_spread.items()}
     spread = min(SPREADS, key=spread_losses.__getitem__)
-    logit = by_spread[spread]
+    raw = by_spread[spread]
+
+    def line(rows: NDArray[np.int64]) -> tuple[float, float]:
+        fitted = pooling.fit(raw[rows], yes[rows], label[rows], weight[rows], tree=tree, spread=0.0)
+        return fitted.slope, fitted.level
+
+    sigmoid = _unseen(fold, lambda a, b: _sigmoid(_on(line(a), raw[b])))
+    whole = line(np.arange(len(yes)))
+    logit = _on(whole, raw)
     isotonic = _unseen(fold, lambda a, b: _calibrated(_isotonic(logit[a], yes[a], weight[a]), logit[b]))
-    isotonic_loss = _log_loss(yes, isotonic, weight)
-    curved = isotonic_loss < spread_losses[spread]
+    shapes = {"sigmoid": _log_loss(yes, sigmoid, weight), "isotonic": _log_loss(yes, isotonic, weight)}
+    shape = min(shapes, key=shapes.__getitem__)
     score = _model(kind, coder, seed, codes, yes, weight)
     facts: dict[str, Any] = {
         **counts,
@@ -151,16 +161,18 @@ def fit(
         "log_loss": losses,
         "spread": spread,
         "log_loss_by_spread": {f"{s:g}": loss for s, loss in spread_losses.items()},
-        "calibration": "isotonic" if curved else "sigmoid",
-        "log_loss_by_calibration": {"sigmoid": spread_losses[spread], "isotonic": isotonic_loss},
+        "calibration": shape,
+        "log_loss_by_calibration": shapes,
         "signals_without_effect": _without_effect(score, coder),
     }
     judged_pairs = pairs.select("image", "label", "label_id", "yes").with_columns(
-        weight=pl.Series(weight), logit=pl.Series(logit), probability=pl.Series(isotonic if curved else _sigmoid(logit))
+        weight=pl.Series(weight),
+        logit=pl.Series(logit),
+        probability=pl.Series({"sigmoid": sigmoid, "isotonic": isotonic}[shape]),
     )
     return Fusion(
         hierarchy=tree, coder=coder, score=score, pooled=offsets(np.arange(len(yes)), spread), facts=facts, judged=judged_pairs,
-        knots=_isotonic(logit, yes, weight) if curved else None,
+        line=whole, knots=_isotonic(logit, yes, weight) if shape == "isotonic" else None,
         fingerprint=_fingerprint(told.sort("image", "label"), candidates.signals, tree, seed),
     )  # fmt: skip
 
@@ -382,6 +394,10 @@ def _isotonic(logit: _F64, yes: NDArray[np.bool_], weight: _F64) -> tuple[_F64, 
     # a step that no judgement contradicts is as sure as half a judgement more would make it
     edge = 0.5 / len(yes)
     return model.X_thresholds_, np.clip(model.y_thresholds_, edge, 1 - edge)
+
+
+def _on(line: tuple[float, float], logit: _F64) -> _F64:
+    return line[0] * logit + line[1]
 
 
 def _calibrated(knots: tuple[_F64, _F64] | None, logit: _F64) -> _F64:
