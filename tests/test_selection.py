@@ -84,7 +84,6 @@ def test_what_is_expected_is_what_is_written(world, tmp_path):
     whole = world.fusion.probability(world.pairs).sum()
     assert facts["expected_recall"] == pytest.approx(rows["confidence"].cast(pl.Float64).sum() / whole, abs=1e-6)
     assert facts["judged"]["low"] < facts["judged"]["precision"] < facts["judged"]["high"]
-    assert (made.path / "calibration.svg").exists()
     assert made.calibration["num_judged"].sum() == 3_000
     assert "expected precision 80.0% for a target of 80.0%" in describe(made)
 
@@ -414,6 +413,14 @@ def small(tmp_path, **columns):
     return pairs.with_columns(correct=pl.int_range(60) % 4 > 1)
 
 
+@pytest.fixture(scope="module")
+def fitted(tmp_path_factory):
+    """The pairs of `small` with the planted truth, and a model of them."""
+    folder = tmp_path_factory.mktemp("small")
+    pairs = small(folder)
+    return pairs, fit(opened(folder), answered(pairs), seed=0)
+
+
 def opened(tmp_path, signals=None):
     return Candidates.open(
         tmp_path / "p.parquet", signals=signals or Signals(rising=("score",), categories=("source",))
@@ -476,9 +483,9 @@ def test_unsure_and_repeated_answers_are_counted_and_a_label_may_have_one_image(
     assert made.by_label.filter(pl.col("label") == "once")["num_kept"].item() == 1
 
 
-def test_equal_weights_say_nothing_and_heavy_ones_do(tmp_path):
-    pairs = small(tmp_path)
-    plain = fit(opened(tmp_path), answered(pairs), seed=0)
+def test_equal_weights_say_nothing_and_heavy_ones_do(fitted, tmp_path):
+    small(tmp_path)
+    pairs, plain = fitted
     same = fit(opened(tmp_path), answered(pairs).with_columns(weight=7.5), seed=0)
     heavy = fit(
         opened(tmp_path), answered(pairs).with_columns(weight=pl.when(pl.col("answer") == "yes").then(5.0).otherwise(1.0)), seed=0
@@ -489,9 +496,8 @@ def test_equal_weights_say_nothing_and_heavy_ones_do(tmp_path):
 
 @pytest.mark.parametrize("odd", [float("nan"), float("inf"), -float("inf")])
 @pytest.mark.parametrize("also_null", [True, False])
-def test_a_number_that_is_none_is_refused_wherever_it_is(tmp_path, odd, also_null):
-    pairs = small(tmp_path)
-    found = fit(opened(tmp_path), answered(pairs), seed=0)
+def test_a_number_that_is_none_is_refused_wherever_it_is(fitted, tmp_path, odd, also_null):
+    pairs, found = fitted
     values = [odd, None if also_null else 0.0, *pairs["score"][2:]]
     small(tmp_path, score=pl.Series(values, strict=False))
     with pytest.raises(BadInput, match=r"column 'score' holds a NaN or infinite number\. Leave it empty"):
@@ -500,9 +506,8 @@ def test_a_number_that_is_none_is_refused_wherever_it_is(tmp_path, odd, also_nul
         fit(opened(tmp_path), answered(pairs), seed=0)
 
 
-def test_candidates_with_other_labels_or_none_are_refused(tmp_path):
-    pairs = small(tmp_path)
-    found = fit(opened(tmp_path), answered(pairs), seed=0)
+def test_candidates_with_other_labels_or_none_are_refused(fitted, tmp_path):
+    pairs, found = fitted
     for label, error, sentence in (
         ("dgo", UnknownName, "Did you mean 'dog'"),
         (None, BadInput, "1 candidate pairs have no label"),
@@ -563,7 +568,8 @@ def test_the_verb_selects_and_tells(world, tmp_path, capsys):
     told = json.loads(capsys.readouterr().out)
     assert told["expected_precision"] == pytest.approx(0.8, abs=0.005)
     assert told["fusion"]["num_judged"] == 600
-    assert run(arguments) == 0
+    assert run([*arguments, "--plot", str(tmp_path / "c.svg"), "--tail-plot", str(tmp_path / "t.svg")]) == 0
+    assert "share judged to hold" in (tmp_path / "c.svg").read_text()
+    assert "candidates" in (tmp_path / "t.svg").read_text()
     text = capsys.readouterr().out
     assert "labels with the lowest expected recall" in text
-    assert run([*arguments, "--target", "2"]) == 2

@@ -27,6 +27,8 @@ from jftdata.hierarchy import Hierarchy
 @click.option("--confidence", type=float, help="Hold the target with this confidence, 0.95 for example.")
 @click.option("--seed", default=0, show_default=True)
 @click.option("--out", type=EXISTING, required=True, help="Folder for the selection.")
+@click.option("--plot", type=EXISTING, help="Draw what probabilities come true to a .svg or .png.")
+@click.option("--tail-plot", type=EXISTING, help="Draw pairs by label, before and after, to a .svg or .png.")
 @click.option("--rows", default=10, show_default=True, help="Labels to print.")
 @click.option("--workers", type=int, help="Threads; one a core by default.")
 @dry_run
@@ -34,7 +36,7 @@ from jftdata.hierarchy import Hierarchy
 def command(
     candidates: tuple[Path, ...], judged: Path, rising: tuple[str, ...], falling: tuple[str, ...],
     categories: tuple[str, ...], hierarchy: str | None, target: float, per: Any, floor: int, confidence: float | None,
-    seed: int, out: Path, rows: int, workers: int | None, dry_run: bool,
+    seed: int, out: Path, plot: Path | None, tail_plot: Path | None, rows: int, workers: int | None, dry_run: bool,
 ) -> Answer:  # fmt: skip
     """Choose labels from CANDIDATES, .parquet files with a row an image and label and a column a signal.
 
@@ -52,6 +54,15 @@ def command(
     made = selection.select(
         pairs, fusion, target=target, per=per, floor=floor, confidence=confidence, workers=workers, out=out
     )
+    if plot is not None or tail_plot is not None:
+        from jftdata import plots
+
+        if plot is not None:
+            plots.calibration(made.calibration, plot)
+        if tail_plot is not None:
+            plots.rank_frequency(
+                dict(zip(("candidates", "kept"), selection.label_counts(made.by_label), strict=True)), tail_plot
+            )
     lost = made.by_label.filter(pl.col("num_candidates") > 0).sort("expected_recall", "label")
     shown = lost.select(
         "label", "num_candidates", "num_kept", "num_below_target", "expected_precision", "expected_recall"

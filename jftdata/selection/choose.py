@@ -20,7 +20,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from jftdata import plots, storage, tail
+from jftdata import storage, tail
 from jftdata.errors import BadArgument, BadInput, one_of
 from jftdata.precision.interval import wilson
 from jftdata.progress import progress
@@ -66,7 +66,7 @@ _F64 = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Selection:
-    """Labels chosen, on disk: `table/*.parquet` (columns of `TABLE`), `by_label.parquet`, `calibration.parquet`, two plots."""
+    """Labels chosen, on disk: `table/*.parquet` (columns of `TABLE`), `by_label.parquet`, `calibration.parquet`."""
 
     path: Path
     sidecar: storage.Sidecar
@@ -93,7 +93,7 @@ class Selection:
 
     @property
     def calibration(self) -> pl.DataFrame:
-        """Columns of `CALIBRATION`, judged pairs by tenths of their probability, empty ones left out."""
+        """Columns of `CALIBRATION`, judged pairs by tenths of their probability, for `plots.calibration`."""
         return pl.read_parquet(self.path / "calibration.parquet", glob=False)
 
 
@@ -162,12 +162,9 @@ def select(
             (build.folder / "table").mkdir(exist_ok=True)
             reserve = _written(candidates, fusion, plan, build.folder / "table", workers)
             by_label = _by_label(count, total, plan, reserve, fusion)
-            calibration = calibrated(fusion)
             by_label.write_parquet(build.folder / "by_label.parquet")
-            calibration.write_parquet(build.folder / "calibration.parquet")
-            plots.calibration(calibration, build.folder / "calibration.svg")
-            before, after = (by_label.select("label", num_images=column) for column in ("num_candidates", "num_kept"))
-            plots.rank_frequency({"candidates": before, "kept": after}, build.folder / "labels.svg")
+            _calibration(fusion).write_parquet(build.folder / "calibration.parquet")
+            before, after = label_counts(by_label)
             build.facts = {
                 **_facts(by_label, plan, fusion),
                 "tail": tail.compare(before, after),
@@ -201,8 +198,12 @@ def describe(selection: Selection) -> str:
     )
 
 
-def calibrated(fusion: Fusion) -> pl.DataFrame:
-    """Columns of `CALIBRATION`: judged pairs by tenths of the probability from models that did not see them."""
+def label_counts(by_label: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Pairs of each label before and after, as `label` and `num_images` for `tail.compare` and `plots.rank_frequency`."""
+    return by_label.select("label", num_images="num_candidates"), by_label.select("label", num_images="num_kept")
+
+
+def _calibration(fusion: Fusion) -> pl.DataFrame:
     judged = fusion.judged.with_columns(tenth=(pl.col("probability") * 10).cast(pl.Int64).clip(0, 9))
     rows = []
     for _, part in sorted(judged.group_by("tenth"), key=lambda x: x[0]):
