@@ -371,13 +371,13 @@ def _change(kind: str, scale_x: float, scale_y: float) -> str:
     """What was done, in words; of a crop which picture shows a part of the other, and how much of it.
 
     >>> _change("mirrored+cropped", 1.25, 2.0)
-    'mirrored, cropped; right shows 80% × 50% of left'
+    'mirrored, cropped; right shows 80% by 50% of left'
     """
     words = ", ".join(WORDS.get(part, part) for part in kind.split("+"))
     if "cropped" in kind.split("+") and (min(scale_x, scale_y) > 1 or max(scale_x, scale_y) < 1):
         part, whole = ("right", "left") if scale_x > 1 else ("left", "right")
         wide, high = (min(scale, 1 / scale) for scale in (scale_x, scale_y))
-        words += f"; {part} shows {wide:.0%} × {high:.0%} of {whole}"
+        words += f"; {part} shows {wide:.0%} by {high:.0%} of {whole}"
     return words
 
 

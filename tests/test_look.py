@@ -83,7 +83,7 @@ def test_a_page_shows_both_pictures_of_every_pair_most_probable_first(toys, pair
         for s, i, *place in toys.scan().select("source", "image", "shard", "offset", "length").collect().rows()
     }
     for item in page["items"]:
-        assert item["heading"] == "Found as: mirrored, cropped; right shows 80% × 50% of left"
+        assert item["heading"] == "Found as: mirrored, cropped; right shows 80% by 50% of left"
         for image, view in zip(map(int, re.findall(r" (\d+)", item["id"])), item["pictures"], strict=True):
             source, place = rows[image]
             assert view["lines"][-1] == source
@@ -308,7 +308,7 @@ def test_sheets_say_what_is_shown(toys, tmp_path, drawn):
     assert drawn.pop() == [
         "toys.catalog: the only pair, most probable first",
         (
-            "mirrored, cropped; right shows 80% × 50% of left",
+            "mirrored, cropped; right shows 80% by 50% of left",
             "probability 0.700, group 1",
             f"left: {left}",
             f"right: {right}",
