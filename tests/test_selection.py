@@ -483,6 +483,14 @@ def test_unsure_and_repeated_answers_are_counted_and_a_label_may_have_one_image(
     assert made.by_label.filter(pl.col("label") == "once")["num_kept"].item() == 1
 
 
+def test_a_signal_may_be_whole_numbers_or_true_and_false(tmp_path):
+    rows = pl.int_range(60, eager=True)
+    pairs = small(tmp_path, score=rows % 4 > 1, rank=(3 - rows % 4).cast(pl.UInt8))
+    candidates = opened(tmp_path, Signals(rising=("score",), falling=("rank",)))
+    made = select(candidates, fit(candidates, answered(pairs), seed=0), target=0.7, out=tmp_path / "s")
+    assert set(pl.read_parquet(made.files)["image"]) == set(pairs.filter("correct")["image"])
+
+
 def test_equal_weights_say_nothing_and_heavy_ones_do(fitted, tmp_path):
     small(tmp_path)
     pairs, plain = fitted
@@ -515,6 +523,9 @@ def test_candidates_with_other_labels_or_none_are_refused(fitted, tmp_path):
         small(tmp_path, label=[label, *pairs["label"][1:]])
         with pytest.raises(error, match=sentence):
             select(opened(tmp_path), found, target=0.3, out=tmp_path / "s")
+    small(tmp_path, image=pl.Series([None, *range(1, 60)]))
+    with pytest.raises(BadInput, match="1 candidate pairs have no image"):
+        select(opened(tmp_path), found, target=0.3, out=tmp_path / "s")
     twice = pl.concat([pairs, pairs[:1]]).drop("correct")
     twice.write_parquet(tmp_path / "p.parquet")
     with pytest.raises(BadInput, match="image 0 with 'cat' is among the candidates twice"):

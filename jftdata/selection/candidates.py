@@ -131,16 +131,14 @@ class Candidates:
         import pyarrow.parquet as pq
 
         path, groups, _ = piece
-        text = [name for name in columns if name != "image" and not self.schema[name].is_numeric()]
+        text = [name for name in columns if name in ("label", *self.signals.categories)]
         with pq.ParquetFile(path, read_dictionary=text) as file:
             yield from file.iter_batches(BATCH_ROWS, row_groups=groups, columns=list(columns), use_threads=False)
 
     def scan(self) -> pl.LazyFrame:
         """All pairs, label and categories as text."""
-        text = ["label", *self.signals.categories]
-        return pl.scan_parquet(self.files, glob=False).select(
-            "image", *self.signals.names[: -len(self.signals.categories) or None], pl.col(text).cast(pl.String)
-        )
+        text = pl.col("label", *self.signals.categories).cast(pl.String)
+        return pl.scan_parquet(self.files, glob=False).select("image", "label", *self.signals.names).with_columns(text)
 
     def _kinds(self) -> dict[str, str]:
         numbers = [*self.signals.rising, *self.signals.falling]

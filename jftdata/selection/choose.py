@@ -135,7 +135,7 @@ def select(
         BadArgument: a target, floor or confidence out of range.
         UnknownOption: another `per`.
         BadInput: no pairs reach the target (the error says what can be reached); a signal that is NaN or infinite; a pair
-            without label.
+            without image or label.
         UnknownName: a label that is not in the hierarchy of the fusion.
         OutputExists: `out` is there, made otherwise.
 
@@ -189,7 +189,7 @@ def describe(selection: Selection) -> str:
     if facts["num_below_target"]:
         told += f"\n{facts['num_below_target']:,} of them below the target, kept for the floor of {facts['num_floor_labels']:,} labels"
     if facts["num_unreached"]:
-        told += f"\n{facts['num_unreached']:,} labels cannot reach the target"
+        told += f"\nlabels that cannot reach the target: {facts['num_unreached']:,} of {facts['num_labels']:,}"
     change = tail.describe_change(facts["tail"])
     fused = facts["fusion"]
     return (
@@ -323,7 +323,8 @@ def _one_threshold(
         if not num or not count[:, step].any():
             break
         mean = float(np.where(full, total[:, step], least_total).sum()) / _UNIT / num
-        bound = mean if z == 0 else mean - z * spread[step] / weights[step] if weights[step] else 0.0
+        doubt = spread[step] / weights[step] if weights[step] else 1.0
+        bound = mean - z * doubt
         best = max(best, bound)
         if bound >= target:
             return step
@@ -374,6 +375,9 @@ def _written(candidates: Candidates, fusion: Fusion, plan: _Plan, folder: Path, 
         return pq.ParquetWriter(folder / f"{number:05d}.parquet", schema, compression="zstd")
 
     def use(piece: int, batch: Any, labels: _I64, logit: _F64) -> None:
+        nameless = batch.column("image").null_count
+        if nameless:
+            raise BadInput(f"{nameless} candidate pairs have no image. Remove them.")
         step = _step(logit, plan.steps)
         kept = np.flatnonzero(step >= plan.threshold[labels])
         if len(kept):
