@@ -17,12 +17,16 @@ _NOUNS = {
     "Subset": "subset",
 }
 _MODULES = (
+    "copies",
     "dedup",
     "diff",
     "embed",
     "errors",
     "hierarchy",
+    "look",
+    "merge",
     "noise",
+    "overlap",
     "precision",
     "pretrain",
     "recipes",
@@ -40,12 +44,16 @@ __all__ = [*_NOUNS, *_MODULES]
 
 if TYPE_CHECKING:
     from jftdata import (
+        copies,
         dedup,
         diff,
         embed,
         errors,
         hierarchy,
+        look,
+        merge,
         noise,
+        overlap,
         precision,
         pretrain,
         recipes,
