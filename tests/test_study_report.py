@@ -119,8 +119,11 @@ def audit(catalog: Catalog) -> pl.DataFrame:
     for at, (image, label) in enumerate(given.iter_rows()):
         other = catalog.hierarchy.index("b" if catalog.hierarchy.labels[label] == "a" else "a")
         names = catalog.hierarchy.labels
-        rows.append((image, names[label], 0.1 + 0.01 * at, at % 3, names[other], 0.2, 0.01 * at - 0.1))
-    return pl.DataFrame(rows, schema=noise.AUDIT, orient="row").sort("score", "image", descending=[True, False])
+        wrong = 0.5 + (0.01 * at - 0.1)
+        verdict = "wrong" if wrong > 0.5 else "fits"
+        distances = (0.1 + 0.01 * at, at % 3, names[other], 0.2)
+        rows.append((image, names[label], wrong, verdict, names[other], None, None, *distances))
+    return pl.DataFrame(rows, schema=noise.AUDIT, orient="row").sort("wrong", "image", descending=[True, False])
 
 
 @pytest.fixture(scope="module")
@@ -270,7 +273,7 @@ def test_planted_errors_are_counted_among_the_most_suspicious(catalog: Catalog, 
 
 def test_the_confusions_count_images_nearer_to_another_label(catalog: Catalog, audit: pl.DataFrame) -> None:
     view = report_findings.noise(catalog, audit, label=None, wrong_labels=None)
-    assert sum(row["num"] for row in view["confusions"]) == view["num_nearer"] == int((audit["score"] > 0).sum())
+    assert sum(row["num"] for row in view["confusions"]) == view["num_nearer"] == int((audit["verdict"] == "wrong").sum())
 
 
 def test_a_label_that_was_not_audited_is_an_error(catalog: Catalog, audit: pl.DataFrame) -> None:

@@ -23,7 +23,7 @@ VERBS = {
     "embed": "Embed the images of a catalog.",
     "dedup": "Find near-duplicates in a set, look at them, drop or merge them.",
     "overlap": "Find test images that have a copy in training.",
-    "noise": "Score given labels by distance to their label's centroids.",
+    "noise": "Find wrong and missing labels, show them, and measure how many there are.",
     "select": "Choose labels from candidate pairs at a target precision.",
     "subset": "Choose nested random subsets.",
     "pretrain": "Pretrain a ResNet on a subset.",

@@ -104,8 +104,9 @@ def noise(
         BadInput: an empty audit.
         UnknownName: `label` was not audited.
     """
+    audit = audit.filter(pl.col("distance").is_not_null())
     if audit.is_empty():
-        raise BadInput("the audit has no rows. Leave it out, or audit with a lower `min_images`.")
+        raise BadInput("the audit has no distances. Leave it out, or audit with the signal centroids.")
     label = label or _choose_label(audit)
     rows = audit.filter(pl.col("label") == label).sort("distance", "image")
     if rows.is_empty():
@@ -115,13 +116,13 @@ def noise(
     for (number,), part in rows.partition_by("bin", as_dict=True, maintain_order=True).items():
         at = np.unique(np.linspace(0, len(part) - 1, ROW_SHOWN).round().astype(int))
         bins.append({"bin": number, "rows": part[at], "low": part["distance"][0], "high": part["distance"][-1],
-                     "share": 100 * int((part["score"] > 0).sum()) / len(part)})  # fmt: skip
+                     "share": 100 * int((part["verdict"] == "wrong").sum()) / len(part)})  # fmt: skip
     pictures = thumbnails(catalog, pl.concat([b["rows"]["image"] for b in bins]).to_numpy())
     for b in bins:
         b["images"] = [
             {
                 "picture": pictures[row["image"]],
-                "other": _name(catalog, row["other_label"]) if row["score"] > 0 else None,
+                "other": _name(catalog, row["other_label"]) if row["other_label"] and row["verdict"] == "wrong" else None,
                 "planted": (row["image"], label) in planted,
             }
             for row in b.pop("rows").iter_rows(named=True)
@@ -132,7 +133,7 @@ def noise(
         "num_label": len(rows),
         "bins": bins,
         "num_audited": len(audit),
-        "num_nearer": int((audit["score"] > 0).sum()),
+        "num_nearer": int((audit["verdict"] == "wrong").sum()),
         "confusions": _confusions(catalog, audit),
         "truth": _truth(audit, wrong_labels) if wrong_labels is not None else None,
     }
@@ -144,7 +145,7 @@ def _choose_label(audit: pl.DataFrame) -> str:
     by = audit.group_by("label").agg(
         num=pl.len(),
         bins=pl.col("bin").max() + 1,
-        rise=(pl.col("score") > 0).filter(far).mean() - (pl.col("score") > 0).filter(near).mean(),
+        rise=(pl.col("verdict") == "wrong").filter(far).mean() - (pl.col("verdict") == "wrong").filter(near).mean(),
     )
     enough = by.filter(pl.col("num") >= ROW_SHOWN * pl.col("bins"))
     ranked = enough.sort("rise", "num", "label", descending=[True, True, False])
@@ -155,7 +156,7 @@ def _choose_label(audit: pl.DataFrame) -> str:
 
 def _confusions(catalog: Catalog, audit: pl.DataFrame) -> list[dict[str, Any]]:
     total = audit.group_by("label").agg(of=pl.len())
-    found = audit.filter((pl.col("score") > 0) & pl.col("other_label").is_not_null())
+    found = audit.filter((pl.col("verdict") == "wrong") & pl.col("other_label").is_not_null())
     top = found.group_by("label", "other_label").agg(num=pl.len()).join(total, on="label")
     top = top.sort("num", "label", "other_label", descending=[True, False, False]).head(CONFUSIONS_SHOWN)
     return [
@@ -167,10 +168,10 @@ def _confusions(catalog: Catalog, audit: pl.DataFrame) -> list[dict[str, Any]]:
 
 def _truth(audit: pl.DataFrame, wrong_labels: pl.DataFrame) -> dict[str, Any]:
     """Planted errors among the most suspicious given labels, and among all of them."""
-    wrong = wrong_labels.select("image", "label").unique().with_columns(wrong=True)
+    wrong = wrong_labels.select("image", "label").unique().with_columns(planted=True)
     hit = (
-        audit.sort("score", "image", "label", descending=[True, False, False])
-        .join(wrong, on=["image", "label"], how="left", maintain_order="left")["wrong"]
+        audit.sort("wrong", "image", "label", descending=[True, False, False], nulls_last=True)
+        .join(wrong, on=["image", "label"], how="left", maintain_order="left")["planted"]
         .fill_null(False)
     )
     top = min(TOP_SUSPECTS, len(hit))
