@@ -1,11 +1,12 @@
 """From evidence to the probability that a given label is wrong, by which labels are given in error for which.
 
-An image that shows j may be given y by error at a rate T(j, y); a given label is right with odds own * T(y, y) to the sum of
-weight * T(j, y) over the other labels j. With equal rates everywhere that ranks as the model's own probability of the label does;
-where y is often given for j, an image that may be j counts for less. The rate is read off images whose evidence is for j and of these
-only the few with the least evidence for y, since among the rest the model's own confusions pass for noise; and as some of them still
-do, the root of its excess over the common rate is taken. All shrinks towards the common rate where images are few.
-Cost: sorting the sparse evidence; 12 million entries take about ten seconds.
+Two scores, each the log of the heaviest evidence for another label over that for the given one. Where errors are even over all
+labels, that for the other counts half, and the evidence for the label itself decides, as in a plain self-confidence. Where they are
+uneven (`cat` for `dog` time and again) it counts whole, and times how much more often than others the label is given for it. How
+uneven they are is told by how often pairs repeat, and mixes the two.
+Pairs are counted on images whose evidence is for j and of these only the few with the least evidence for the given y, since among
+the rest the model's own confusions pass for noise; as some of them still do, the root of a pair's excess is taken. All shrinks towards
+even where images are few. Cost: sorting the sparse evidence; 10 million entries take about half a minute with all else.
 """
 
 from dataclasses import dataclass
@@ -24,8 +25,12 @@ SHARES = (0.1, 0.2, 0.3)
 PSEUDO = 50.0
 """Images at the common rate that are added to what is counted."""
 TEMPER = 0.5
-"""Power of a rate's excess over the common one. The three were chosen on CIFAR-10, Tiny ImageNet and the world with planted noise."""
-_LEAST = 1e-6
+"""Power of a pair's excess over even errors."""
+UNEVEN = (1.5, 4.5)
+"""Pairs repeat so many times as often as by even errors where the second score begins to count, and where it counts alone."""
+FLOORS = (1e-4, 1e-2)
+"""Added to evidence before the log is taken, in the two scores. All of these were chosen on CIFAR-10, Tiny ImageNet and the world with
+planted noise (`benchmarks/bench_noise.py`)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,7 +52,6 @@ def score(given: Given, evidence: Evidence) -> Scores:
 
     Their mean is the estimated share of wrong labels, which itself is counted where evidence for the given label is least.
     """
-    m = len(given.index)
     known = ~np.isnan(evidence.own)
     own = np.where(known, evidence.own, 0.0)
     entry = ragged.owners(evidence.start)
@@ -55,20 +59,18 @@ def score(given: Given, evidence: Evidence) -> Scores:
     shown = np.where(own >= heaviest, given.index, evidence.label[best] if len(evidence.label) else -1)
     shown = np.where(known, shown, -1)
 
-    share = (given.counts > 0) / max(int((given.counts > 0).sum()), 1)  # of wrong labels: all that are used alike
-    rates = _Rates(given, evidence, own, shown, entry, share)
-    likely = evidence.weight * rates.of(evidence.label, given.index[entry])
-    right = (own + _LEAST) * (1 - min(rates.common, 0.8))
-    told = own + evidence.above + evidence.aside + np.bincount(entry, evidence.weight, minlength=m)
-    rest = np.maximum(1 - told, 0) * rates.common * share[given.index]
-    wrong = np.bincount(entry, likely, minlength=m) + rest
-    odds = np.log(np.maximum(wrong, 1e-30)) - np.log(right)
+    rates = _Rates(given, evidence, own, shown, entry)
+    likely = evidence.weight * rates.excess(evidence.label, given.index[entry])
+    which, most = _heaviest(evidence.start, likely)
+    even, uneven = (np.log(own + floor) for floor in FLOORS)
+    even = 0.5 * np.log(heaviest + FLOORS[0]) - even
+    uneven = np.log(most + FLOORS[1]) - uneven
+    odds = (1 - rates.uneven) * even + rates.uneven * uneven
     odds[known] += _shift(odds[known], rates.overall)
     p = 1 / (1 + np.exp(-odds.clip(-50, 50)))
     silent = (evidence.above + evidence.aside).clip(0, 1)
     p = (1 - silent) * p + silent * rates.overall
     p[~known] = np.nan
-    which, most = _heaviest(evidence.start, likely)
     other = np.where((most > 0) & known, evidence.label[which] if len(evidence.label) else -1, -1)
     return Scores(p, other.astype(np.int32), rates.overall if known.any() else float("nan"), evidence.above > 0.5)
 
@@ -102,10 +104,12 @@ class _Rates:
 
     def __init__(
         self, given: Given, evidence: Evidence, own: NDArray[np.float64], shown: NDArray[np.int32],
-        entry: NDArray[np.int64], share: NDArray[np.float64],
+        entry: NDArray[np.int64],
     ) -> None:  # fmt: skip
         tree = given.tree
-        self._share = share
+        used = given.counts > 0
+        self._share = used / used.sum()
+        """Of each label among even errors."""
         self._size = np.bincount(shown[shown >= 0], minlength=tree.num_labels)
         self._parent = np.array([parents[0] if parents else -1 for parents in tree.parent_lists], np.int64)
         """The first of each label's parents: siblings have the same."""
@@ -114,11 +118,11 @@ class _Rates:
         self._pairs = ragged.unique(pair)
         self._lift = np.ones(len(self._pairs))
         self._sibling_lift = 1.0
-        self.common = self.overall = 0.5 / max(len(own), 1)
+        self.overall = 0.5 / max(len(own), 1)
+        self.uneven = 0.0
         if len(pair):
-            own = np.where(
-                own >= _least(evidence), own, 0.0
-            )  # rows are cut short: less than what they keep is as good as none
+            # rows are cut short: less than what they keep is as good as none
+            own = np.where(own >= _least(evidence), own, 0.0)
             entries = self._entries(evidence, shown, entry, own, given)
             rank, tied = _rank(pair, own[apart], entries, self._size, tree.num_labels)
             self._count(np.searchsorted(self._pairs, pair), rank, tied)
@@ -130,15 +134,19 @@ class _Rates:
         sibling_share = np.where(self._parent >= 0, family[self._parent + 1] - self._share, 0.0)
         lifts = []
         for part in SHARES:
-            images = np.ceil(part * self._size)
+            images = part * self._size.astype(np.float64)
             count = np.bincount(at, ((images[j[at]] - rank) / tied).clip(0, 1), minlength=len(j))
             expected = float((images * (1 - self._share)).sum())
-            self.common = min(max(float(count.sum()), 0.5) / max(expected, 1e-12), 1.0)
+            common = min(max(float(count.sum()), 0.5) / max(expected, 1e-12), 1.0)
             of_siblings = float((images * sibling_share).sum())
-            self._sibling_lift = (float(count[siblings].sum()) / self.common + PSEUDO) / (of_siblings + PSEUDO)
-            prior = self.common * self._share[y] * np.where(siblings, self._sibling_lift**TEMPER, 1.0)
+            self._sibling_lift = (float(count[siblings].sum()) / common + PSEUDO) / (of_siblings + PSEUDO)
+            prior = common * self._share[y] * np.where(siblings, self._sibling_lift**TEMPER, 1.0)
             lifts.append((count / prior + PSEUDO) / (images[j] + PSEUDO))
         self._lift = np.minimum.reduce(lifts)
+        by_chance = float(((images * common) ** 2).sum() * (self._share**2).sum())
+        repeats = float((count * (count - 1)).sum()) / max(by_chance, 1e-12)
+        low, high = UNEVEN
+        self.uneven = min(max((repeats - low) / (high - low), 0.0), 1.0)
         self.overall = max(self.overall, self._overall(at, rank, tied))
 
     def _overall(self, at: NDArray[np.int64], rank: NDArray[np.int64], tied: NDArray[np.int64]) -> float:
@@ -146,7 +154,7 @@ class _Rates:
         j = self._pairs // len(self._share)
         found = []
         for part in (*SHARES, 1.0):
-            images = np.ceil(part * self._size)
+            images = part * self._size.astype(np.float64)
             count = np.bincount(at, ((images[j[at]] - rank) / tied).clip(0, 1), minlength=len(j))
             wrong = min(float((count / images[j] * self._size[j]).sum() / self._size.sum()), 0.99)
             n = images.sum() + 2
@@ -154,15 +162,14 @@ class _Rates:
             found.append((wrong, wrong + 2 * (p * (1 - p) / n) ** 0.5))
         return max(wrong for wrong, _ in found if wrong <= found[0][1])
 
-    def of(self, shown: NDArray[np.int32], given: NDArray[np.int32]) -> NDArray[np.float64]:
-        """Rate at which images that show a label are given another."""
-        lift = PSEUDO / (np.ceil(max(SHARES) * self._size[shown]) + PSEUDO)
+    def excess(self, shown: NDArray[np.int32], given: NDArray[np.int32]) -> NDArray[np.float64]:
+        """How many times as often as by even errors images that show a label are given another; tempered."""
+        lift = PSEUDO / (max(SHARES) * self._size[shown] + PSEUDO)
         keys = self._key(shown, given)
         if len(self._pairs):
             at = np.minimum(np.searchsorted(self._pairs, keys), len(self._pairs) - 1)
             lift = np.where(self._pairs[at] == keys, self._lift[at], lift)
-        prior = np.where(self._siblings(shown, given), self._sibling_lift**TEMPER, 1.0)
-        return np.asarray(self.common * self._share[given] * prior * lift**TEMPER)
+        return np.asarray(np.where(self._siblings(shown, given), self._sibling_lift, 1.0) * lift**TEMPER)
 
     def _entries(
         self, evidence: Evidence, shown: NDArray[np.int32], entry: NDArray[np.int64], own: NDArray[np.float64], given: Given
