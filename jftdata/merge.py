@@ -16,16 +16,16 @@ from typing import Any, Literal
 import polars as pl
 
 from jftdata import storage, tail
-from jftdata.catalog import DUPLICATES, FORMAT, SCHEMA, Catalog, read_row_group, row_groups
+from jftdata.catalog import DUPLICATES, FORMAT, SCHEMA, Catalog
 from jftdata.dedup import RESOLVED
 from jftdata.errors import BadInput, one_of
 from jftdata.hierarchy import Hierarchy
-from jftdata.progress import progress, say
+from jftdata.progress import say
+from jftdata.rewrite import SAID, rewrite
 
 MERGED = {**DUPLICATES, "kept_image": pl.Int64()}
 """Columns of `duplicates.parquet`: `image` is the copy that is gone, `kept_image` the one that stands for it, of the source
 `kept_source`."""
-_SAID = ("labels", "scores", "negatives")
 
 
 def without_copies(
@@ -63,7 +63,9 @@ def without_copies(
     with storage.building(out, format=FORMAT, made_with=made_with, inputs={"catalog": catalog.fingerprint}) as build:
         if build is not None:
             members, counts = _united(catalog, resolved, drop=conflicts == "drop")
-            build.facts = _facts(catalog.sidecar.facts, _write(catalog, members, build.folder / "images"), counts)
+            build.facts = _facts(
+                catalog.sidecar.facts, rewrite(catalog, members, build.folder / "images", what="merge"), counts
+            )
             _list_copies(catalog, members).write_parquet(build.folder / "duplicates.parquet")
             for name in ("hierarchy.tsv", "rejected.parquet"):
                 shutil.copyfile(catalog.path / name, build.folder / name)
@@ -89,7 +91,7 @@ def _check(resolved: pl.DataFrame) -> None:
 def _united(catalog: Catalog, resolved: pl.DataFrame, *, drop: bool) -> tuple[pl.DataFrame, dict[str, int]]:
     """The images of groups, ascending, with what each kept one says from now on and what stands for the others."""
     tree = catalog.hierarchy
-    rows = catalog.rows(resolved["image"].to_numpy(), columns=("image", "split", "source", *_SAID))
+    rows = catalog.rows(resolved["image"].to_numpy(), columns=("image", "split", "source", *SAID))
     members = resolved.join(rows, on="image", suffix="_own").sort("group", "image")
     said, keepers = [], []
     counts = {"num_merged": 0, "num_dropped_labels": 0, "num_dropped_negatives": 0}
@@ -110,7 +112,7 @@ def _united(catalog: Catalog, resolved: pl.DataFrame, *, drop: bool) -> tuple[pl
         counts["num_merged"] += len(copies) - 1
         counts["num_dropped_labels"] += len(given) - len(labels)
         counts["num_dropped_negatives"] += len(verified) - len(negatives)
-    of_kept = {"image": pl.Int64(), **{column: SCHEMA[column] for column in _SAID}}
+    of_kept = {"image": pl.Int64(), **{column: SCHEMA[column] for column in SAID}}
     of_group = {"group": pl.Int64(), "kept_image": pl.Int64(), "kept_source": pl.String()}
     members = members.select("group", "image", "kept", "split", "source").join(
         pl.DataFrame(keepers, schema=of_group, orient="row"), on="group"
@@ -126,51 +128,6 @@ def _agree(
         labels = {x for x in given - unsure if not verified & {x, *tree.ancestor_ids(x).tolist()}}
         return sorted(labels), sorted(verified)
     return sorted(given), sorted(verified - given.union(*(tree.ancestor_ids(x).tolist() for x in given)))
-
-
-def _write(catalog: Catalog, members: pl.DataFrame, folder: Path) -> dict[str, Any]:
-    """Write the rows that stay, file by file; returns what they count up to."""
-    import pyarrow.parquet as pq
-
-    folder.mkdir(exist_ok=True)
-    oldest = pl.CompatLevel.oldest()
-    schema = pl.DataFrame(schema=SCHEMA).to_arrow(compat_level=oldest).schema
-    root = str(catalog.path.resolve())
-    groups = row_groups(catalog)
-    splits: dict[str, int] = {}
-    total = {"num_images": 0, "num_given_labels": 0, "num_unlabelled": 0, "num_negatives": 0}
-    with progress("merge", total=len(catalog), unit="image") as bar:
-        for path in catalog.files:
-            with (
-                storage.atomic_path(folder / path.name) as temp,
-                pq.ParquetWriter(temp, schema, compression="zstd") as file,
-            ):
-                for _, group in (x for x in groups if x[0] == path):
-                    rows = pl.DataFrame(read_row_group(path, group, columns=tuple(SCHEMA), split=None))
-                    bar.update(len(rows))
-                    near = pl.col("image").is_between(rows["image"].min(), rows["image"].max())
-                    rows = _merged(rows, members.filter(near), root)
-                    file.write_table(rows.to_arrow(compat_level=oldest).cast(schema))
-                    total["num_images"] += len(rows)
-                    total["num_given_labels"] += int(rows["labels"].list.len().cast(pl.Int64).sum())
-                    total["num_unlabelled"] += int((rows["labels"].list.len() == 0).sum())
-                    total["num_negatives"] += int(rows["negatives"].list.len().cast(pl.Int64).sum())
-                    for split, num in rows.group_by("split").len().iter_rows():
-                        splits[split] = splits.get(split, 0) + int(num)
-    return {**total, "splits": dict(sorted(splits.items()))}
-
-
-def _merged(rows: pl.DataFrame, members: pl.DataFrame, root: str) -> pl.DataFrame:
-    """Rows of a row group without the copies, the kept images with what they say from now on."""
-    changed = rows.join(
-        members.select("image", "kept", *_SAID), on="image", how="left", suffix="_new", maintain_order="left"
-    ).filter(pl.col("kept").fill_null(True))
-    return changed.with_columns(
-        *(pl.when("kept").then(f"{column}_new").otherwise(column).alias(column) for column in _SAID),
-        shard=pl.when(pl.col("shard").str.starts_with("/"))
-        .then("shard")
-        .otherwise(pl.lit(f"{root}/") + pl.col("shard")),
-    ).select(*SCHEMA)
 
 
 def _list_copies(catalog: Catalog, members: pl.DataFrame) -> pl.DataFrame:

@@ -12,7 +12,7 @@ PACKAGE = Path(__file__).parent.parent / "jftdata"
 FILES = sorted(PACKAGE.rglob("*.py"))
 LAYERS = (
     {"errors", "hashing", "processes", "progress", "ragged", "storage"},
-    {"hierarchy", "images", "catalog", "embeddings", "checkpoint", "results", "subset", "pixels", "judge"},
+    {"hierarchy", "images", "catalog", "embeddings", "checkpoint", "results", "subset", "pixels", "judge", "rewrite"},
     {
         "sources",
         "world",
@@ -23,6 +23,7 @@ LAYERS = (
         "dedup",
         "diff",
         "merge",
+        "relabel",
         "sheet",
         "noise",
         "backbone",
