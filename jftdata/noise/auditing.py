@@ -101,8 +101,10 @@ def audit(
         columns["confidence"] = model.support
         if near is not None:
             more = evidence.smoothed(rows, given, *near, share=_neighbours_share(given))
-            model = evidence.of_probabilities(given, more)
-        found = _first_known(scores.score(given, model), found if near is not None else None)
+            mixed = evidence.of_probabilities(given, more)
+        else:
+            mixed = model
+        found = _first_known(scores.score(given, mixed, counted=model), found if near is not None else None)
     assert found is not None
     return _frame(given, columns, found)
 

@@ -31,6 +31,8 @@ UNEVEN = (1.5, 4.5)
 FLOORS = (1e-4, 1e-2)
 """Added to evidence before the log is taken, in the two scores. All of these were chosen on CIFAR-10, Tiny ImageNet and the world with
 planted noise (`benchmarks/bench_noise.py`)."""
+_ENOUGH = 100
+"""Images that tell a share of wrong labels."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,19 +49,21 @@ class Scores:
     """Where most of the evidence is for labels above."""
 
 
-def score(given: Given, evidence: Evidence) -> Scores:
+def score(given: Given, evidence: Evidence, *, counted: Evidence | None = None) -> Scores:
     """Probability that each given label is wrong.
 
     Their mean is the estimated share of wrong labels, which itself is counted where evidence for the given label is least.
+
+    Args:
+        given: the labels.
+        evidence: what is said of each.
+        counted: evidence to count errors on where it is not the same: of each image by itself, as neighbours err alike.
     """
     known = ~np.isnan(evidence.own)
     own = np.where(known, evidence.own, 0.0)
     entry = ragged.owners(evidence.start)
-    best, heaviest = _heaviest(evidence.start, evidence.weight)
-    shown = np.where(own >= heaviest, given.index, evidence.label[best] if len(evidence.label) else -1)
-    shown = np.where(known, shown, -1)
-
-    rates = _Rates(given, evidence, own, shown, entry)
+    _, heaviest = _heaviest(evidence.start, evidence.weight)
+    rates = _Rates(given, evidence if counted is None else counted)
     likely = evidence.weight * rates.excess(evidence.label, given.index[entry])
     which, most = _heaviest(evidence.start, likely)
     even, uneven = (np.log(own + floor) for floor in FLOORS)
@@ -102,10 +106,13 @@ def _least(evidence: Evidence) -> NDArray[np.float64]:
 class _Rates:
     """How often each label is given in error for each other one."""
 
-    def __init__(
-        self, given: Given, evidence: Evidence, own: NDArray[np.float64], shown: NDArray[np.int32],
-        entry: NDArray[np.int64],
-    ) -> None:  # fmt: skip
+    def __init__(self, given: Given, evidence: Evidence) -> None:
+        known = ~np.isnan(evidence.own)
+        own = np.where(known, evidence.own, 0.0)
+        entry = ragged.owners(evidence.start)
+        best, heaviest = _heaviest(evidence.start, evidence.weight)
+        shown = np.where(own >= heaviest, given.index, evidence.label[best] if len(evidence.label) else -1)
+        shown = np.where(known, shown, -1)
         tree = given.tree
         used = given.counts > 0
         self._share = used / used.sum()
@@ -150,17 +157,13 @@ class _Rates:
         self.overall = max(self.overall, self._overall(at, rank, tied))
 
     def _overall(self, at: NDArray[np.int64], rank: NDArray[np.int64], tied: NDArray[np.int64]) -> float:
-        """Share of wrong labels, from the largest share of images that does not tell significantly more than the smallest."""
+        """Share of wrong labels, by the smallest share of images that is enough of them."""
+        total = self._size.sum()
+        part = min((part for part in SHARES if part * total >= _ENOUGH), default=1.0)
         j = self._pairs // len(self._share)
-        found = []
-        for part in (*SHARES, 1.0):
-            images = part * self._size.astype(np.float64)
-            count = np.bincount(at, ((images[j[at]] - rank) / tied).clip(0, 1), minlength=len(j))
-            wrong = min(float((count / images[j] * self._size[j]).sum() / self._size.sum()), 0.99)
-            n = images.sum() + 2
-            p = (wrong * n + 1) / (n + 2)
-            found.append((wrong, wrong + 2 * (p * (1 - p) / n) ** 0.5))
-        return max(wrong for wrong, _ in found if wrong <= found[0][1])
+        images = part * self._size.astype(np.float64)
+        count = np.bincount(at, ((images[j[at]] - rank) / tied).clip(0, 1), minlength=len(j))
+        return min(float(count.sum() / (part * total)), 0.99)
 
     def excess(self, shown: NDArray[np.int32], given: NDArray[np.int32]) -> NDArray[np.float64]:
         """How many times as often as by even errors images that show a label are given another; tempered."""
