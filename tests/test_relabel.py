@@ -1,3 +1,5 @@
+import json
+
 import polars as pl
 import pytest
 from hypothesis import given, settings
@@ -5,6 +7,7 @@ from hypothesis import strategies as st
 
 from jftdata import relabel as module
 from jftdata.catalog import Catalog
+from jftdata.cli import run
 from jftdata.errors import BadInput, OutputExists, UnknownName
 from jftdata.images import encode_jpeg
 from jftdata.relabel import relabel
@@ -86,3 +89,20 @@ def test_what_was_wrong_with_changes_is_said(catalog, tmp_path):
         with pytest.raises(error, match=message):
             relabel(catalog, frame, out=tmp_path / "c")
         assert not (tmp_path / "c").exists()
+
+
+def test_an_audit_is_applied_from_the_command_line(catalog, tmp_path, capsys):
+    pairs = [(image, min(labels)) for image, labels in sorted(labels_of(catalog).items()) if len(labels) == 1]
+    rows = [(*pairs[0], 0.9, "c"), (*pairs[1], 0.6, None), (*pairs[2], 0.4, "a"), (*pairs[3], None, None)]
+    schema = {"image": pl.Int64(), "label": pl.String(), "wrong": pl.Float64(), "other_label": pl.String()}
+    pl.DataFrame(rows, schema=schema, orient="row").write_parquet(tmp_path / "audit.parquet")
+    command = ["noise", "relabel", str(catalog.path), str(tmp_path / "audit.parquet"), "--json", "--quiet"]
+    told = []
+    for options in ([], ["--correct"], ["--above", "0.7"]):
+        capsys.readouterr()
+        assert run([*command, *options, "--out", str(tmp_path / f"c{len(told)}")]) == 0
+        told.append(json.loads(capsys.readouterr().out))
+    counts = [(t["num_removed_labels"], t["num_replaced_labels"], t["num_lost"]) for t in told]
+    assert counts == [(2, 0, 2), (1, 1, 1), (1, 0, 1)]
+    assert run([*command, "--above", "1.5", "--out", str(tmp_path / "x")]) == 2
+    assert "`--above` must be in (0, 1]. Got 1.5" in capsys.readouterr().err

@@ -7,7 +7,7 @@ import click
 import polars as pl
 
 from jftdata.catalog import Catalog
-from jftdata.cli import precision
+from jftdata.cli import precision, relabel
 from jftdata.cli.verb import EXISTING, Answer, answers, table, write_frame
 from jftdata.embeddings import Embeddings
 from jftdata.errors import BadArgument, BadInput, MissingInput
@@ -29,7 +29,7 @@ def command() -> None:
     """Find wrong and missing labels, show them, and measure how many there are."""
 
 
-for _one in (precision.sample, precision.precision, precision.power):
+for _one in (precision.sample, precision.precision, precision.power, relabel.relabel):
     command.add_command(_one)
 
 
