@@ -19,7 +19,7 @@ from jftdata.pixels import PLACE, check_unchanged, map_images
 SIDE = 512
 """Longest side of a picture, in pixels; smaller images keep their size."""
 QUALITY = 85
-QUESTION = "Is what is asked for in the image?"
+QUESTION = "Is the label right?"
 GUIDE = (
     "Yes: it is there, whole or in part, however small, or something of a narrower kind is. "
     "No: it is not there, even if something alike, or of a broader or a neighbouring kind, is. "
