@@ -218,7 +218,9 @@ def _warps(a: F32, low: I64, share: F32, span: I64, place: F64, warps: F32, sums
                         total += value
                         square += value * value
                 count = (span[i, 1] - span[i, 0]) * (span[j, 1] - span[j, 0])
-                whole = _HALF * _HALF / (max(place[i, 0], 1.0) * max(place[j, 0], 1.0))  # what a can cover at these scales
+                whole = (
+                    _HALF * _HALF / (max(place[i, 0], 1.0) * max(place[j, 0], 1.0))
+                )  # what a can cover at these scales
                 sums[at, 0] = total / count
                 quiet = max(square - total * total / count, np.float32(0)) + _QUIET * count
                 sums[at, 1] = math.sqrt(math.sqrt(count / whole) / quiet)

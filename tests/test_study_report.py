@@ -273,7 +273,9 @@ def test_planted_errors_are_counted_among_the_most_suspicious(catalog: Catalog, 
 
 def test_the_confusions_count_images_nearer_to_another_label(catalog: Catalog, audit: pl.DataFrame) -> None:
     view = report_findings.noise(catalog, audit, label=None, wrong_labels=None)
-    assert sum(row["num"] for row in view["confusions"]) == view["num_nearer"] == int((audit["verdict"] == "wrong").sum())
+    assert (
+        sum(row["num"] for row in view["confusions"]) == view["num_nearer"] == int((audit["verdict"] == "wrong").sum())
+    )
 
 
 def test_a_label_that_was_not_audited_is_an_error(catalog: Catalog, audit: pl.DataFrame) -> None:

@@ -105,6 +105,10 @@ def audit(
     lines = [f"{len(scores):,} given labels, {len(scores) - unscored:,} scored: {num_wrong:,} more likely wrong than right,",
              f"about {expected:,.0f} wrong in all ({expected / max(len(scores) - unscored, 1):.1%}); "
              f"{verdicts.get('less specific', 0):,} say more than is known"]  # fmt: skip
+    if num_wrong > 0.5 * (len(scores) - unscored):
+        lines += [
+            "The model is too weak for such numbers: trust the order, and ask `jftdata noise precision` how many are wrong."
+        ]
     lines += ["", "most suspicious", table(scores.select("image", "label", "wrong", "other_label"), rows=rows)]
     lines += ["", "labels by noise", table(ranked.select(pl.exclude("name")), rows=rows)]
     lines += ["", "given in error for", table(pairs.select(pl.exclude("examples")), rows=rows)]

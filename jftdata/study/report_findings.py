@@ -122,7 +122,9 @@ def noise(
         b["images"] = [
             {
                 "picture": pictures[row["image"]],
-                "other": _name(catalog, row["other_label"]) if row["other_label"] and row["verdict"] == "wrong" else None,
+                "other": _name(catalog, row["other_label"])
+                if row["other_label"] and row["verdict"] == "wrong"
+                else None,
                 "planted": (row["image"], label) in planted,
             }
             for row in b.pop("rows").iter_rows(named=True)
