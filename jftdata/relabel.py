@@ -65,7 +65,9 @@ def relabel(catalog: Catalog, changes: pl.DataFrame, *, out: Path | str) -> Cata
             for name in ("hierarchy.tsv", "duplicates.parquet"):
                 shutil.copyfile(catalog.path / name, build.folder / name)
             before = catalog.sidecar.facts
-            build.facts = {**before, **counted, **counts, "num_rejected": before["num_rejected"] + len(lost)}
+            reasons = {**before["rejected"], **({"no label left": len(lost)} if len(lost) else {})}
+            refused = {"num_rejected": before["num_rejected"] + len(lost), "rejected": reasons}
+            build.facts = {**before, **counted, **counts, **refused}
     made = Catalog.open(out)
     if build is not None:
         change = tail.compare(tail.label_counts(catalog), tail.label_counts(made))

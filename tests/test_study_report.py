@@ -248,6 +248,18 @@ def test_only_untrained_weights_give_no_curve_and_still_a_page() -> None:
     assert "Only untrained weights were judged so far" in page.text
 
 
+def test_scores_without_the_copies_stand_beside_those_on_all_test_images() -> None:
+    given = results()
+    assert "without copies of its training images" not in Page(report.render(Report(title="t", results=given))).text
+    said = {"num_copies": 7, "value_clean": 0.25, "difference": 0.02, "difference_low": 0.01, "difference_high": 0.03}
+    kinds = [pl.lit(value).cast(given.rows.schema[name]).alias(name) for name, value in said.items()]
+    text = Page(report.render(Report(title="t", results=Results(given.rows.with_columns(kinds))))).text
+    assert "without copies of its training images" in text
+    assert "25.0% (7 left out, copies add +2.0 (1.0 to 3.0))" in text
+    gone = given.rows.with_columns(kinds).with_columns(value_clean=pl.lit(None, pl.Float64))
+    assert "none left of" in Page(report.render(Report(title="t", results=Results(gone)))).text
+
+
 def test_of_several_numbers_of_neighbours_the_best_on_average_is_shown() -> None:
     knn = results(tasks=[("knn", "frozen", ("top-1 (k=10)", "top-1 (k=20)"))])
     assert [c.metric for c in report_scores.score_curves(knn)] == ["top-1 (k=20)"]

@@ -252,7 +252,8 @@ def _told(catalog: Catalog) -> Answer:
 def _counted(facts: dict[str, Any]) -> list[str]:
     reasons = ", ".join(f"{count:,} {reason}" for reason, count in facts["rejected"].items())
     text = [
-        f"  {facts['num_input']:,} in = {facts['num_images']:,} ok + {facts['num_duplicates']:,} byte-identical copies + "
+        f"  {facts['num_input']:,} in = {facts['num_images']:,} ok + {facts['num_duplicates']:,} "
+        f"{'copies' if facts.get('num_merged') else 'byte-identical copies'} + "
         f"{facts['num_rejected']:,} rejected{f' ({reasons})' if reasons else ''}"
     ]
     if facts.get("num_reencoded"):

@@ -146,6 +146,7 @@ def _sections(report: Report) -> dict[str, Any]:
             "panels": [_safe(p) for p in report_scores.panels(curves, prefix="score")],
             "table": report_scores.score_table(curves),
             "rows": report_scores.all_rows(report.results),
+            "compared": report.results.rows["num_copies"].is_not_null().any(),
         }
     return page | {
         "finding": finding,

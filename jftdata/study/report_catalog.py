@@ -41,7 +41,11 @@ def numbers(catalog: Catalog, counts: pl.DataFrame) -> list[dict[str, str]]:
             "what": "given labels an image",
             "note": f"{facts['num_unlabelled']:,} images have none",
         },
-        {"value": f"{facts['num_duplicates']:,}", "what": "byte-identical copies", "note": "each joined to the first"},
+        {
+            "value": f"{facts['num_duplicates']:,}",
+            "what": "copies" if facts.get("num_merged") else "byte-identical copies",
+            "note": "each joined to the one that was kept",
+        },
         {"value": f"{facts['num_rejected']:,}", "what": "rejected", "note": reasons or "every image could be read"},
     ]
 

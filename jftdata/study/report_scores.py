@@ -2,7 +2,7 @@
 
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import polars as pl
@@ -192,9 +192,21 @@ def all_rows(results: Results) -> list[dict[str, Any]]:
     return [
         {**{k: r[k] for k in ("task", "mode", "metric", "seed")}, "images": f"{r['num_train_images']:,}",
          "value": percent(r["value"]), "range": f"{percent(r['low'])} to {percent(r['high'])}",
-         "train": f"{r['num_task_train']:,}", "test": f"{r['num_task_test']:,}"}
+         "train": f"{r['num_task_train']:,}", "test": f"{r['num_task_test']:,}", "clean": _without_copies(r)}
         for r in results.rows.iter_rows(named=True)
     ]  # fmt: skip
+
+
+def _without_copies(row: Mapping[str, Any]) -> str:
+    """The score without the test images that the checkpoint saw a copy of, and how many those are; empty where nobody looked."""
+    if row["num_copies"] is None:
+        return ""
+    if row["value_clean"] is None:
+        return f"none left of {row['num_task_test']:,}"
+    moved = "" if not row["num_copies"] else (
+        f", copies add {points(row['difference'], sign=True)} ({points(row['difference_low'])} to {points(row['difference_high'])})"
+    )  # fmt: skip
+    return f"{percent(row['value_clean'])} ({row['num_copies']:,} left out{moved})"
 
 
 def points(value: float, *, sign: bool = False) -> str:
