@@ -9,7 +9,7 @@ from typing import TypeVar
 
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from jftdata import neighbors
 from jftdata.catalog import Catalog
@@ -114,7 +114,9 @@ def chains(groups: pl.DataFrame, pairs: pl.DataFrame) -> pl.DataFrame:
     return pl.DataFrame(rows, schema=schema, orient="row").sort("longest", "group", descending=[True, False])
 
 
-def resolve(groups: pl.DataFrame, catalog: Catalog, *, keep: Sequence[str] = ("pixels", "bytes")) -> pl.DataFrame:
+def resolve(
+    groups: pl.DataFrame, catalog: Catalog, *, keep: Sequence[str] = ("pixels", "bytes"), prefer: ArrayLike = ()
+) -> pl.DataFrame:  # fmt: skip
     """Which image of each group stays, with the labels of all of its copies, and labels that contradict.
 
     Args:
@@ -122,6 +124,7 @@ def resolve(groups: pl.DataFrame, catalog: Catalog, *, keep: Sequence[str] = ("p
         catalog: the images.
         keep: what makes an image worth keeping, most important first: `pixels`, `bytes` (least compressed) or `labels`
             (most given ones); the lowest id decides last.
+        prefer: image ids to keep before all others, the most wanted first.
 
     Returns:
         One row an image of a group: `group`, `image`, `kept`; on the kept one `labels`, the united labels of the group,
@@ -137,13 +140,20 @@ def resolve(groups: pl.DataFrame, catalog: Catalog, *, keep: Sequence[str] = ("p
             raise one_of("criterion", criterion, _KEEP, error=UnknownOption)
     tree = catalog.hierarchy
     rows = catalog.rows(groups["image"].to_numpy(), columns=["image", "width", "height", "length", "labels"])
-    ranked = groups.join(rows, on="image").with_columns(
-        pixels=pl.col("width").cast(pl.Int64) * pl.col("height"),
-        bytes=pl.col("length"),
-        num_labels=pl.col("labels").list.len().cast(pl.Int64),
+    listed = np.unique(np.asarray(prefer, np.int64), return_index=True)
+    wanted = pl.DataFrame({"image": listed[0], "place": listed[1]}, schema={"image": pl.Int64(), "place": pl.Int64()})
+    ranked = (
+        groups.join(rows, on="image")
+        .join(wanted, on="image", how="left")
+        .with_columns(
+            pixels=pl.col("width").cast(pl.Int64) * pl.col("height"),
+            bytes=pl.col("length"),
+            num_labels=pl.col("labels").list.len().cast(pl.Int64),
+        )
     )
     order = [_KEEP[criterion] for criterion in keep]
-    ranked = ranked.sort("group", *order, "image", descending=[False, *(True for _ in order), False])
+    descending = [False, False, *(True for _ in order), False]
+    ranked = ranked.sort("group", "place", *order, "image", descending=descending, nulls_last=True)
     out = []
     for (group,), part in ranked.group_by("group", maintain_order=True):
         given = part["labels"].to_list()

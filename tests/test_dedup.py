@@ -152,6 +152,18 @@ def test_the_longest_chain_of_a_group_is_its_diameter_in_networkx(edges):
     assert found["longest"].is_sorted(descending=True)
 
 
+def test_a_listed_image_stays_before_all_others(planted):
+    catalog = planted[0]
+    ids = catalog.images()
+    groups = pl.DataFrame({"group": [0] * 4, "image": ids[:4]})
+    usual = dedup.resolve(groups, catalog).filter("kept")["image"].item()
+    for wanted in ids[:4]:
+        assert dedup.resolve(groups, catalog, prefer=[wanted]).filter("kept")["image"].item() == wanted
+        others = [i for i in ids[:4] if i != wanted]
+        assert dedup.resolve(groups, catalog, prefer=[wanted, *others]).filter("kept")["image"].item() == wanted
+    assert dedup.resolve(groups, catalog, prefer=ids[4:]).filter("kept")["image"].item() == usual
+
+
 def test_the_kept_image_has_all_labels_and_contradictions_are_named(tmp_path):
     tree = Hierarchy.load("toy")
     sizes = {"a": (80, 60), "b": (40, 30), "c": (80, 60), "d": (20, 20), "e": (20, 20), "f": (20, 20)}

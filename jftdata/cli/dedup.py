@@ -10,7 +10,7 @@ import polars as pl
 
 from jftdata import storage
 from jftdata.catalog import Catalog
-from jftdata.cli.verb import EXISTING, Answer, answers, table, write_frame
+from jftdata.cli.verb import EXISTING, Answer, answers, read_images, table, write_frame
 from jftdata.embeddings import Embeddings
 from jftdata.errors import BadArgument
 
@@ -32,6 +32,12 @@ from jftdata.errors import BadArgument
 @click.option("--groups", type=EXISTING, help="Catalogs: draw groups to a .png, the image that stays first.")
 @click.option("--merge", type=EXISTING, help="Catalogs: write a catalog of one image a group, with the labels of all.")
 @click.option(
+    "--prefer",
+    type=EXISTING,
+    multiple=True,
+    help="Images to keep before all others, lowest id first: a list as `--drop` writes.",
+)
+@click.option(
     "--conflicts", type=click.Choice(["keep", "drop"]), default="keep", help="Labels that contradict, in `--merge`."
 )
 @click.option("--min-similarity", type=float, help="Embeddings: threshold in (0, 1]; the default suits `descriptor`.")
@@ -43,8 +49,8 @@ from jftdata.errors import BadArgument
 @answers
 def command(
     subject: Path, min_similarity: float | None, catalog: Path | None, out: Path | None, drop: Path | None, rows: int,
-    workers: int | None, merge: Path | None, conflicts: Any, page: Path | None, sheet: Path | None, groups: Path | None,
-    **of_catalogs: Any,
+    workers: int | None, merge: Path | None, conflicts: Any, prefer: Sequence[Path], page: Path | None,
+    sheet: Path | None, groups: Path | None, **of_catalogs: Any,
 ) -> Answer:  # fmt: skip
     """Find near-duplicates in SUBJECT; `jftdata overlap` finds those between it and test sets.
 
@@ -82,7 +88,7 @@ def command(
     if num_chains:
         told += f", {num_chains:,} of them chains whose ends need not be alike"
     if images is not None and (drop is not None or merge is not None):
-        settled = dedup.resolve(members, images)
+        settled = dedup.resolve(members, images, prefer=read_images(prefer))
         extra = settled.filter(~pl.col("kept"))["image"]
         data["num_conflicts"] = len(settled.filter(pl.col("conflicts").list.len() > 0))
         told += f"\n{data['num_conflicts']:,} groups have labels that contradict each other"
