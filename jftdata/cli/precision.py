@@ -1,15 +1,13 @@
 """`jftdata noise sample`, `noise precision` and `noise power`: the precision of given labels by asking a person."""
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import click
 import polars as pl
 
 from jftdata.catalog import Catalog
-from jftdata.cli.verb import EXISTING, Answer, answers, table, write_frame
-from jftdata.errors import BadArgument, BadInput, MissingInput
+from jftdata.cli.verb import EXISTING, Answer, answers, read_table, table, write_frame
+from jftdata.errors import BadArgument
 
 
 @click.command()
@@ -39,7 +37,7 @@ def sample(
     kinds = {"image": pl.Int64(), "label": pl.String(), "wrong": pl.Float64()}
     drawn = precision.sample(
         images, num=num, seed=seed, strata=by or None, split=split, workers=workers,  # type: ignore[arg-type]
-        scores=None if scores is None else _read(scores, kinds, "scores of given labels"),
+        scores=None if scores is None else read_table(scores, kinds, "scores of given labels"),
     )  # fmt: skip
     pages: list[Path] = []
     num_unread = 0
@@ -77,7 +75,7 @@ def precision(
     from jftdata import precision
 
     found = precision.estimate(
-        _read(drawn, precision.SAMPLE, "the sample that `noise sample` wrote"),
+        read_table(drawn, precision.SAMPLE, "the sample that `noise sample` wrote"),
         pl.concat([precision.read_answers(file) for file in files]),
         hierarchy=None if catalog is None else Catalog.open(catalog).hierarchy, under=under, confidence=confidence,
     )  # fmt: skip
@@ -106,29 +104,8 @@ def power(
 
     found = precision.power(
         width=width, precision_guess=guess, design_effect=design_effect, unsure=unsure, confidence=confidence,
-        sample=None if drawn is None else _read(drawn, precision.SAMPLE, "the sample that `noise sample` wrote"),
+        sample=None if drawn is None else read_table(drawn, precision.SAMPLE, "the sample that `noise sample` wrote"),
     )  # fmt: skip
     text = f"{found['num'][0]:,} answers for an interval {width:g} wide around a precision of {guess:g}"
     text += f"\n\nfor such an interval of each\n{table(found[1:], rows=50)}" if len(found) > 1 else ""
     return Answer(text, {"num": found["num"][0], "strata": found[1:].to_dicts()})
-
-
-def _read(path: Path, schema: Mapping[str, Any], what: str) -> pl.DataFrame:
-    """A table from a .parquet or .csv, with the columns of a schema in its types.
-
-    Raises:
-        MissingInput: no such file.
-        BadInput: another ending, a column missing or of another type.
-    """
-    if not path.is_file():
-        raise MissingInput(f"{path} does not exist. Give {what}.")
-    if path.suffix not in (".parquet", ".csv"):
-        raise BadInput(f"{what} must be a .parquet or .csv. Got {path}.")
-    try:
-        if path.suffix == ".csv":
-            frame = pl.read_csv(path, infer_schema=False)
-        else:
-            frame = pl.read_parquet(path, glob=False)
-        return frame.select(pl.col(name).cast(kind) for name, kind in schema.items())
-    except pl.exceptions.PolarsError as error:
-        raise BadInput(f"{path} has not the columns {', '.join(schema)} ({error}). Give {what}.") from error

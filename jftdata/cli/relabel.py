@@ -6,8 +6,8 @@ import click
 import polars as pl
 
 from jftdata.catalog import Catalog
-from jftdata.cli.verb import EXISTING, Answer, answers
-from jftdata.errors import BadArgument, BadInput
+from jftdata.cli.verb import EXISTING, Answer, answers, read_table
+from jftdata.errors import BadArgument
 
 
 @click.command()
@@ -19,14 +19,13 @@ from jftdata.errors import BadArgument, BadInput
 @answers
 def relabel(catalog: Path, scores: Path, above: float, correct: bool, out: Path) -> Answer:
     """Take away the labels of CATALOG that SCORES, which `noise audit --out` wrote, call wrong."""
+    from jftdata import noise
     from jftdata.relabel import relabel
 
     if not 0 < above <= 1:
         raise BadArgument(f"`--above` must be in (0, 1]. Got {above:g}.")
-    frame = pl.read_parquet(scores, glob=False) if scores.suffix == ".parquet" else pl.read_csv(scores)
-    wanted = ("image", "label", "wrong", "other_label")
-    if missing := next((column for column in wanted if column not in frame.columns), None):
-        raise BadInput(f"{scores} has no column {missing!r}. Give what `jftdata noise audit --out` wrote.")
+    wanted = {name: noise.AUDIT[name] for name in ("image", "label", "wrong", "other_label")}
+    frame = read_table(scores, wanted, "what `noise audit --out` wrote")
     new = pl.col("other_label") if correct else pl.lit(None, pl.String)
     changes = frame.filter(pl.col("wrong") > above).select("image", "label", new_label=new)
     before = Catalog.open(catalog)

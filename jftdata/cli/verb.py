@@ -2,7 +2,7 @@
 
 import functools
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -84,6 +84,27 @@ def read_images(paths: Sequence[Path]) -> NDArray[np.int64]:
             raise BadInput(f"{path} has no column `image` of whole numbers, only {frame.columns}. Name the ids so.")
         found.append(frame["image"].cast(pl.Int64).to_numpy())
     return np.unique(np.concatenate(found))
+
+
+def read_table(path: Path, schema: Mapping[str, Any], what: str) -> pl.DataFrame:
+    """A table from a .parquet or .csv, with the columns of a schema in its types.
+
+    Raises:
+        MissingInput: no such file.
+        BadInput: another ending, a column missing or of another type.
+    """
+    if not path.is_file():
+        raise MissingInput(f"{path} does not exist. Give {what}.")
+    if path.suffix not in (".parquet", ".csv"):
+        raise BadInput(f"{what} must be a .parquet or .csv. Got {path}.")
+    try:
+        if path.suffix == ".csv":
+            frame = pl.read_csv(path, infer_schema=False)
+        else:
+            frame = pl.read_parquet(path, glob=False)
+        return frame.select(pl.col(name).cast(kind) for name, kind in schema.items())
+    except pl.exceptions.PolarsError as error:
+        raise BadInput(f"{path} has not the columns {', '.join(schema)} ({error}). Give {what}.") from error
 
 
 def write_frame(frame: pl.DataFrame, out: Path) -> None:
