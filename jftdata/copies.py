@@ -26,12 +26,12 @@ from numpy.typing import NDArray
 
 from jftdata import calibrate, images, neighbors, ragged, register, storage
 from jftdata.calibrate import Calibration
-from jftdata.catalog import REJECTED, Catalog
+from jftdata.catalog import Catalog
 from jftdata.changes import KINDS, change
 from jftdata.embeddings import Embeddings
 from jftdata.errors import BadArgument, ImageRejected
 from jftdata.hashing import keyed_order
-from jftdata.pixels import PLACE, check_unchanged, map_images
+from jftdata.pixels import PLACE, UNREAD, check_unchanged, map_images
 from jftdata.progress import progress, say
 from jftdata.register import FEATURES, SIZE
 
@@ -55,7 +55,6 @@ _CROPS = (  # left, top, width, height as shares of the frame
     (0.0, 0.22, 0.78, 0.78), (0.22, 0.22, 0.78, 0.78), (0.11, 0.0, 0.78, 1.0), (0.0, 0.11, 1.0, 0.78),
 )  # fmt: skip
 _VECTOR = "copies/1"
-_UNREAD = {"image": pl.Int64(), "reason": REJECTED["reason"], "message": REJECTED["message"]}
 _KEY = "V16"
 _MIN_SIMILARITY = 0.5  # of all but the nearest in a view; of half crops 98 in 100 are above
 _DIMENSIONS = 64
@@ -186,12 +185,13 @@ def _search(
         calibration = calibrate.SHIPPED
         if len(np.unique(last.looks)) >= calibrate.MIN_IMAGES:
             calibration = _calibrate(last, seed, workers)
-    answers = _answers(base, last, found, marks)
-    told = np.flatnonzero(answers)
-    calibration = calibration.with_marks(found.features[~found.same], *_unlike(found, answers))
+    answers, other_pixels = _answers(base, last, found, marks), ~found.same
+    features, told = found.features[other_pixels], answers[other_pixels]
+    marked = np.flatnonzero(told)
+    calibration = calibration.with_marks(features, marked, told[marked] > 0)
     probability = np.ones(len(found.left))
-    probability[~found.same] = calibration.probability(found.features[~found.same])
-    probability[told] = answers[told] > 0
+    probability[other_pixels] = calibration.probability(features)
+    probability[answers != 0] = answers[answers != 0] > 0
     keep = probability >= min_probability
     pairs = _table(base, last, found, probability, keep)
     if other is not None:
@@ -226,7 +226,7 @@ def _read(catalog: Catalog, at: Path, workers: int | None) -> _Set:
     ids = places["image"].to_numpy()
     if not len(ids):
         views = np.empty((0, SIZE, SIZE, 3), np.uint8)
-        return _Set(catalog, ids, views, np.empty(0, _KEY), pl.DataFrame(schema=_UNREAD))
+        return _Set(catalog, ids, views, np.empty(0, _KEY), pl.DataFrame(schema=UNREAD))
     done = at.with_suffix(".done")
     if not done.exists():
         _decode(catalog, places, at, workers)
@@ -258,7 +258,7 @@ def _decode(catalog: Catalog, places: pl.DataFrame, at: Path, workers: int | Non
             bar.update(1)
     views.flush()
     rows = [failed[i] for i in sorted(failed)]
-    pl.DataFrame(rows, schema=_UNREAD, orient="row").write_parquet(at.with_suffix(".rejected.parquet"))
+    pl.DataFrame(rows, schema=UNREAD, orient="row").write_parquet(at.with_suffix(".rejected.parquet"))
 
 
 def _pixels(sets: Sequence[_Set], workers: int | None) -> list[NDArray[Any]]:
@@ -343,7 +343,6 @@ def _near(queries: Embeddings, base: Embeddings | neighbors.Index, k: int, *, al
         found = neighbors.nearest(queries, base, k=min(len(base), k), recall=_RECALL)
     else:
         found = base.nearest(queries, k=k, recall=_RECALL)
-    if found.recall < 1:
         say(found.plan)
     at, column = np.nonzero((found.similarity >= _MIN_SIMILARITY) | (np.arange(found.positions.shape[1]) < always))
     return np.stack([at, found.positions[at, column]], axis=1)
@@ -542,10 +541,7 @@ def _calibrate(base: _Set, seed: int, workers: int | None) -> Calibration:
     ids = base.images[chosen]
 
     def planted(i: int, data: bytes) -> NDArray[np.uint8] | None:
-        pixels, _ = images.decode(data)
-        height, width = pixels.shape[:2]
-        less = min(1.0, _LONG / max(height, width))
-        pixels = images.resize(pixels, width=max(8, round(width * less)), height=max(8, round(height * less)))
+        pixels = images.shrink(images.decode(data)[0], side=_LONG, least=8)
         return np.stack([register.view(change(pixels, kind=kind, image=int(ids[i]), seed=seed)) for kind in KINDS])
 
     # None for an image that is gone since it was read
@@ -555,7 +551,7 @@ def _calibrate(base: _Set, seed: int, workers: int | None) -> Calibration:
     num = len(KINDS)
     good = register.align(base.views, copies, there.repeat(num), np.arange(len(copies)), workers=workers).features
     plain = next(_views([base], [np.arange(len(base))], workers))[0]
-    near, _ = neighbors.nearest(_rows(plain, there), plain, k=min(len(base), _BESIDE + 1))
+    near, _ = neighbors.nearest(plain.select(there), plain, k=min(len(base), _BESIDE + 1))
     at, column = np.nonzero(base.looks[near] != base.looks[there][:, None])
     beside = near[at, column]
     # a neighbour that looks like a copy may be one, unknown to anybody: it counts as a non-copy for what is left of that
@@ -576,10 +572,6 @@ def _calibrate(base: _Set, seed: int, workers: int | None) -> Calibration:
     )  # fmt: skip
 
 
-def _rows(some: Embeddings, at: _I64) -> Embeddings:
-    return Embeddings.of(some.vectors[at], np.arange(len(at)), embedder=some.embedder)
-
-
 def _answers(one: _Set, other: _Set, found: _Found, marks: pl.DataFrame | None) -> NDArray[np.int8]:
     """What a person said of each pair: 1 a copy, -1 none, 0 nothing or unsure."""
     out = np.zeros(len(found.left), np.int8)
@@ -590,13 +582,6 @@ def _answers(one: _Set, other: _Set, found: _Found, marks: pl.DataFrame | None) 
     told = pairs.join(marks.filter(pl.col("answer").is_in(["yes", "no"])), on=[a, b])
     out[told["at"].to_numpy()] = np.where(told["answer"].to_numpy() == "yes", 1, -1)
     return out
-
-
-def _unlike(found: _Found, answers: NDArray[np.int8]) -> tuple[_I64, NDArray[np.bool_]]:
-    """Positions of the judged pairs among those of other pixels, and whether each is a copy."""
-    of_others = answers[~found.same]
-    at = np.flatnonzero(of_others)
-    return at, of_others[at] > 0
 
 
 # ---- the answer ------------------------------------------------------------------------------------------------------

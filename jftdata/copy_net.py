@@ -211,9 +211,6 @@ def _batches(
 
 def _pair(data: bytes, image: int, kind: str, seed: int) -> NDArray[np.uint8]:
     """(2, 64, 64, 3): an image and its changed copy."""
-    pixels = images.decode_small(data, side=2 * _SIZE)
-    height, width = pixels.shape[:2]
-    scale = min(1.0, _LONG / max(height, width))
-    pixels = images.resize(pixels, width=max(8, round(width * scale)), height=max(8, round(height * scale)))
+    pixels = images.shrink(images.decode_small(data, side=2 * _SIZE), side=_LONG, least=8)
     copy = change(pixels, kind=kind, image=image, seed=seed)
     return np.stack([images.resize(x, width=_SIZE, height=_SIZE) for x in (pixels, copy)])

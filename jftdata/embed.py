@@ -30,12 +30,12 @@ from jftdata.catalog import Catalog
 from jftdata.checkpoint import Checkpoint
 from jftdata.embeddings import FORMAT, Embeddings, check_unit
 from jftdata.errors import BadArgument, BadInput, ImageRejected, TooManyRejects, UnknownName, one_of
-from jftdata.pixels import PLACE, check_unchanged, map_images
+from jftdata.pixels import PLACE, UNREAD, check_unchanged, map_images
 from jftdata.progress import progress
 
 SOURCES = ("torchvision", "timm", "hf")
 """Libraries whose networks can be named, as in `timm:NAME`."""
-REJECTED = {"image": pl.Int64(), "reason": pl.String(), "message": pl.String()}
+REJECTED = UNREAD
 """Columns of `rejected.parquet`, an unreadable image a row, in image-id order."""
 _REJECTED = "rejected.parquet"
 _CELL = np.arange(32)[:, None] // 8 * 4 + np.arange(32) // 8  # which of 4x4 cells a pixel of 32x32 is in

@@ -114,6 +114,17 @@ def encode_jpeg(pixels: NDArray[np.uint8], *, quality: int = 90) -> bytes:
     return encoded
 
 
+def shrink(pixels: NDArray[np.uint8], *, side: int, least: int = 1) -> NDArray[np.uint8]:
+    """An image whose longest side is at most `side` pixels and whose shortest at least `least`; smaller ones keep their size.
+
+    >>> shrink(np.zeros((300, 400, 3), np.uint8), side=100).shape
+    (75, 100, 3)
+    """
+    height, width = pixels.shape[:2]
+    less = min(1.0, side / max(height, width))
+    return resize(pixels, width=max(least, round(width * less)), height=max(least, round(height * less)))
+
+
 def small_jpeg(data: bytes, *, side: int, quality: int) -> bytes:
     """JPEG bytes of an image whose longest side is at most `side` pixels; smaller images keep their size.
 
@@ -121,10 +132,7 @@ def small_jpeg(data: bytes, *, side: int, quality: int) -> bytes:
         ImageRejected: with one of `REASONS`.
     """
     pixels = decode_small(data, side=side)
-    height, width = pixels.shape[:2]
-    less = min(1.0, side / max(height, width))
-    small = resize(pixels, width=max(1, round(width * less)), height=max(1, round(height * less)))
-    return encode_jpeg(small, quality=quality)
+    return encode_jpeg(shrink(pixels, side=side), quality=quality)
 
 
 def _check_size(width: int, height: int, limits: Limits) -> None:

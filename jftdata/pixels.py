@@ -20,6 +20,8 @@ from jftdata.hashing import image_id
 _T = TypeVar("_T")
 PLACE = ("shard", "offset", "length")
 """Columns that say where the bytes of an image are."""
+UNREAD = {"image": pl.Int64(), "reason": pl.String(), "message": pl.String()}
+"""Columns of a list of images that could not be read."""
 _GROUP = 16
 
 

@@ -91,9 +91,3 @@ def _related(given: Given, usable: NDArray[np.int64]) -> ragged.Ragged:
     column[usable] = np.arange(len(usable))
     keys = keys[column[keys % num] >= 0]
     return ragged.from_keys(keys // num * num + column[keys % num], num_rows=num, width=num)
-
-
-def quantile_bins(values: NDArray[np.float64], num_bins: int) -> NDArray[np.int32]:
-    """0 for the nearest share, num_bins - 1 for the farthest; equal values share a bin."""
-    edges = np.quantile(values, np.linspace(0, 1, num_bins + 1)[1:-1])
-    return np.searchsorted(edges, values, side="left").astype(np.int32)

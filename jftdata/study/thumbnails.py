@@ -61,7 +61,4 @@ def _thumbnail(catalog: Catalog, row: dict[str, Any]) -> Thumbnail:
 
 
 def _shrink(pixels: NDArray[np.uint8]) -> bytes:
-    height, width = pixels.shape[:2]
-    factor = min(1.0, SIDE / max(height, width))
-    small = images.resize(pixels, width=max(1, round(width * factor)), height=max(1, round(height * factor)))
-    return images.encode_jpeg(small, quality=QUALITY)
+    return images.encode_jpeg(images.shrink(pixels, side=SIDE), quality=QUALITY)
