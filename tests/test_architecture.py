@@ -11,7 +11,7 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "jftdata"
 FILES = sorted(PACKAGE.rglob("*.py"))
 LAYERS = (
-    {"errors", "hashing", "processes", "progress", "ragged", "storage"},
+    {"errors", "hashing", "permute", "processes", "progress", "ragged", "storage"},
     {"hierarchy", "images", "catalog", "embeddings", "checkpoint", "results", "subset", "pixels", "judge", "rewrite"},
     {
         "sources",
