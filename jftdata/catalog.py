@@ -116,7 +116,7 @@ class Catalog:
             BadInput: an id that is not in this catalog; a column that a catalog without pixels does not have.
         """
         if not set(columns) <= set(_WITHOUT_PIXELS):
-            self._need_pixels()
+            self.need_pixels()
         wanted = pl.LazyFrame({"image": images}).with_columns(at=pl.int_range(pl.len(), dtype=pl.Int64))
         there = self.scan().select(*dict.fromkeys(("image", *columns)))
         found = wanted.join(there, on="image", how="inner").collect().sort("at").drop("at")
@@ -132,7 +132,7 @@ class Catalog:
             ImageRejected: reason `missing`: the file is gone or too short.
             BadInput: a catalog without pixels.
         """
-        self._need_pixels()
+        self.need_pixels()
         path = self.path / shard  # an absolute shard stands for itself
         try:
             with path.open("rb", buffering=0) as file:
@@ -151,13 +151,14 @@ class Catalog:
             UnknownName: no such label.
             BadInput: a catalog without pixels.
         """
-        self._need_pixels()
+        self.need_pixels()
         wanted = [self.hierarchy.index(x) for x in (label, *self.hierarchy.descendants(label))]
         hits = self.scan().filter(pl.col("labels").list.eval(pl.element().is_in(wanted)).list.any()).select("image")
         ids = hits.collect().get_column("image").to_numpy()
         return self.rows(ids[keyed_order(ids, seed=seed, stream="sample")[:count]])
 
-    def _need_pixels(self) -> None:
+    def need_pixels(self) -> None:
+        """Raise BadInput for a catalog without pixels."""
         if not self.has_pixels:
             raise BadInput(f"{self.path} has labels but no pixels. Give a catalog made of images.")
 

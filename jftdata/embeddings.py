@@ -25,6 +25,8 @@ class Embeddings:
     embedder: str
     """Name and version of what made them; vectors of two embedders cannot be compared."""
     fingerprint: str
+    path: Path | None = None
+    """Where they were opened from; None for those held in memory."""
 
     def __len__(self) -> int:
         return len(self.images)
@@ -59,7 +61,7 @@ class Embeddings:
         path = Path(path)
         sidecar = storage.read_sidecar(path, kind="jftdata.embeddings")
         vectors = np.load(path / "vectors.npy", mmap_mode="r")
-        return cls(vectors, np.load(path / "images.npy"), sidecar.made_with["embedder"], sidecar.fingerprint)
+        return cls(vectors, np.load(path / "images.npy"), sidecar.made_with["embedder"], sidecar.fingerprint, path)
 
     def select(self, images: NDArray[np.int64]) -> "Embeddings":
         """The vectors of some images.

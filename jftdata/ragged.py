@@ -14,6 +14,19 @@ def unique(values: NDArray[Any]) -> NDArray[Any]:
     return values[np.concatenate([[True], values[1:] != values[:-1]])] if len(values) else values
 
 
+def in_sorted(values: NDArray[Any], ascending: NDArray[Any]) -> NDArray[np.bool_]:
+    """Which values are among the ascending ones; nothing is built anew.
+
+    >>> in_sorted(np.array([3, 1, 9]), np.array([1, 2, 3]))
+    array([ True,  True, False])
+    """
+    found = np.zeros(len(values), np.bool_)
+    at = np.searchsorted(ascending, values)
+    inside = at < len(ascending)
+    found[inside] = ascending[at[inside]] == values[inside]
+    return found
+
+
 def ranges(first: NDArray[np.int64], lengths: NDArray[np.int64]) -> NDArray[np.int64]:
     """The numbers first[i], first[i] + 1, ... of each range, one range after another.
 

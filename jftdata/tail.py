@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from jftdata.catalog import Catalog, label_arrays, read_row_group, row_groups
 from jftdata.errors import BadArgument, BadInput
 from jftdata.hierarchy import Hierarchy
+from jftdata.ragged import in_sorted
 
 COUNTS = {
     "label": pl.String(),
@@ -87,7 +88,7 @@ def count(
         for path, group in mine:
             rows = read_row_group(path, group, columns=columns, split=split)
             if wanted is not None:
-                rows = rows.filter(pa.array(_in_sorted(rows.column("image").to_numpy(), wanted)))
+                rows = rows.filter(pa.array(in_sorted(rows.column("image").to_numpy(), wanted)))
             counter.add(*label_arrays(rows.column("labels")))
         return counter
 
@@ -385,15 +386,6 @@ def describe(numbers: Mapping[str, Any]) -> str:
         f"{numbers['num_used']:,} of {numbers['num_labels']:,} labels used; {numbers['below_20']:,} below 20 images, "
         f"{numbers['below_100']:,} below 100; imbalance {numbers['imbalance']:,.0f} to 1; Gini {numbers['gini']:.2f}"
     )
-
-
-def _in_sorted(ids: NDArray[np.int64], wanted: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Which ids are among the sorted ones; nothing is built anew for each row group."""
-    found = np.zeros(len(ids), np.bool_)
-    at = np.searchsorted(wanted, ids)
-    inside = at < len(wanted)
-    found[inside] = wanted[at[inside]] == ids[inside]
-    return found
 
 
 def _of(counts: pl.DataFrame, hierarchy: Hierarchy) -> NDArray[np.int64]:

@@ -12,7 +12,7 @@ PACKAGE = Path(__file__).parent.parent / "jftdata"
 FILES = sorted(PACKAGE.rglob("*.py"))
 LAYERS = (
     {"errors", "hashing", "permute", "processes", "progress", "ragged", "storage"},
-    {"hierarchy", "images", "catalog", "embeddings", "checkpoint", "results", "subset", "pixels", "judge", "rewrite"},
+    {"hierarchy", "images", "catalog", "embeddings", "checkpoint", "results", "pixels", "judge", "rewrite"},
     {
         "sources",
         "world",
@@ -29,7 +29,7 @@ LAYERS = (
         "backbone",
         "pretrained",
     },
-    {"changes", "register", "calibrate", "copies", "look", "overlap", "precision", "selection"},
+    {"changes", "register", "calibrate", "copies", "look", "overlap", "precision", "selection", "subset", "quality"},
     {"recipes", "pretrain"},
     {"copy_net", "embed"},
     {"transfer"},

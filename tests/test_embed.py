@@ -9,12 +9,11 @@ import polars as pl
 import pytest
 from PIL import Image
 
-from jftdata import embed, storage
+from jftdata import embed, storage, subset
 from jftdata.embeddings import Embeddings
 from jftdata.errors import BadArgument, BadInput, OutputExists, TooManyRejects, UnknownName, UnknownOption
 from jftdata.images import decode, encode_jpeg, resize
 from jftdata.sources import from_folder
-from jftdata.subset import Subset
 from tests.strategies import encoded, picture
 from tests.test_sources_folder import place
 
@@ -213,7 +212,7 @@ def test_unreadable_images_are_listed_and_all_others_have_their_vector(tmp_path,
         "4.png": "damaged", "5.png": "missing",
     }  # fmt: skip
     assert storage.verify(tmp_path / "e").facts == {"num_images": 4, "dimensions": 324, "num_rejected": 2}
-    good = Subset.of(catalog, made.images, recipe={})
+    good = subset.only(catalog, images=made.images)
     for image, source in catalog.rows(good.images, columns=["image", "source"]).iter_rows():
         pixels, _ = decode((tmp_path / "p" / source).read_bytes())
         assert np.abs(made.vectors[made.images == image][0] - descriptor(pixels)[0]).max() < 1e-6

@@ -25,7 +25,7 @@ VERBS = {
     "overlap": "Find test images that have a copy in training.",
     "noise": "Find wrong and missing labels, show them, and measure how many there are.",
     "select": "Choose labels from candidate pairs at a target precision.",
-    "subset": "Choose nested random subsets.",
+    "subset": "Choose images by size or recipe, and tell why one was chosen.",
     "pretrain": "Pretrain a ResNet on a subset.",
     "transfer": "Judge a checkpoint on another task.",
     "study": "Transfer scores by data size, with the fitted curve.",

@@ -8,23 +8,12 @@ import polars as pl
 
 from jftdata.catalog import Catalog
 from jftdata.cli import precision, relabel
-from jftdata.cli.verb import EXISTING, Answer, answers, table, write_frame
+from jftdata.cli.verb import EXISTING, Answer, PathFirst, answers, table, write_frame
 from jftdata.embeddings import Embeddings
 from jftdata.errors import BadArgument, BadInput, MissingInput
 
 
-class _Group(click.Group):
-    """Tells those who name a catalog first what the verb is called now."""
-
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        if args and args[0] not in self.commands and Path(args[0]).exists():
-            raise click.UsageError(f"{args[0]!r} is a path, not a command. Run `jftdata noise audit {' '.join(args)}`.")
-        return super().resolve_command(ctx, args)
-
-
-@click.group(cls=_Group)
+@click.group(cls=PathFirst, instead="audit")
 def command() -> None:
     """Find wrong and missing labels, show them, and measure how many there are."""
 

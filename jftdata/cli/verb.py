@@ -31,6 +31,22 @@ class Answer:
     data: dict[str, Any] = field(default_factory=dict)
 
 
+class PathFirst(click.Group):
+    """Tells those who name a path first, as the verb once took it, which command it is now."""
+
+    def __init__(self, *args: Any, instead: str, **attributes: Any) -> None:
+        super().__init__(*args, **attributes)
+        self._instead = instead
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and args[0] not in self.commands and Path(args[0]).exists():
+            said = f"jftdata {ctx.info_name} {self._instead} {' '.join(args)}"
+            raise click.UsageError(f"{args[0]!r} is a path, not a command. Run `{said}`.")
+        return super().resolve_command(ctx, args)
+
+
 def answers(function: _F) -> Callable[..., None]:
     """Add `--json` and `--quiet`, and print what the verb returns."""
 

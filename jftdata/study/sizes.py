@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 from numpy.typing import ArrayLike
 
 from jftdata import pretrain, subset, transfer
@@ -71,8 +72,11 @@ def _cells(
     """Number of images, seed and maker of every checkpoint."""
     if not sizes or not seeds:
         raise BadArgument(f"a study needs sizes and seeds. Got {list(sizes)} and {list(seeds)}.")
+    source = subset.everything(catalog, split=split)
+    if np.size(without):
+        source = subset.without(source, images=without)
     for seed in seeds:
-        subsets = subset.nested(catalog, sizes=sizes, seed=seed, split=split, without=without)
+        subsets = subset.nested(source, sizes=sizes, seed=seed)
         config = dataclasses.replace(recipe, seed=seed)
         jobs = [(len(s), s, config) for s in subsets]
         if untrained:
