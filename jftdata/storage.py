@@ -53,6 +53,8 @@ class Build:
     folder: Path
     resumed: bool
     facts: dict[str, Any] = field(default_factory=dict)
+    hashed: dict[str, str] = field(default_factory=dict)
+    """SHA-256 of files that were hashed while they were written, by name, so that they are not read again."""
 
 
 def sha256_file(path: Path) -> str:
@@ -189,7 +191,7 @@ def _finish(build: Build, plan: Mapping[str, Any]) -> None:
         if path.is_file():
             _sync(path)
             name = path.relative_to(build.folder).as_posix()
-            files[name] = {"bytes": path.stat().st_size, "sha256": sha256_file(path)}
+            files[name] = {"bytes": path.stat().st_size, "sha256": build.hashed.get(name) or sha256_file(path)}
     sidecar = {
         **plan,
         "made_by": f"jftdata {__version__}",

@@ -11,7 +11,7 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "jftdata"
 FILES = sorted(PACKAGE.rglob("*.py"))
 LAYERS = (
-    {"errors", "hashing", "permute", "processes", "progress", "ragged", "storage"},
+    {"errors", "hashing", "permute", "processes", "progress", "ragged", "storage", "tar"},
     {"hierarchy", "images", "catalog", "embeddings", "checkpoint", "results", "pixels", "judge", "rewrite"},
     {
         "sources",
@@ -29,7 +29,19 @@ LAYERS = (
         "backbone",
         "pretrained",
     },
-    {"changes", "register", "calibrate", "copies", "look", "overlap", "precision", "selection", "subset", "quality"},
+    {
+        "changes",
+        "register",
+        "calibrate",
+        "copies",
+        "look",
+        "overlap",
+        "precision",
+        "selection",
+        "subset",
+        "quality",
+        "export",
+    },
     {"recipes", "pretrain"},
     {"copy_net", "embed"},
     {"transfer"},

@@ -422,25 +422,26 @@ def test_a_run_that_stopped_after_any_chunk_goes_on_to_the_same_catalog(tmp_path
 
 KILLED = """
 import os, signal, sys
-from jftdata import progress, sources, storage
+from jftdata import progress, sources, storage, tar
 from jftdata.sources import folder, ingest
 progress.set_quiet(True)
 folder.CHUNK_IMAGES = 4
 calls = 0
-real = getattr(ingest if sys.argv[3] != "_sync" else storage, sys.argv[3])
+module = {"_sync": storage, "add": tar}.get(sys.argv[3], ingest)
+real = getattr(module, sys.argv[3])
 def dies(*arguments):
     global calls
     calls += 1
     if calls == int(sys.argv[4]):
         os.kill(os.getpid(), signal.SIGKILL)
     return real(*arguments)
-setattr(ingest if sys.argv[3] != "_sync" else storage, sys.argv[3], dies)
+setattr(module, sys.argv[3], dies)
 sources.from_folder(sys.argv[1], out=sys.argv[2], pack=True, max_rejected=0.5, workers=1)
 """
 
 
 @pytest.mark.parametrize(
-    ("where", "call"), [("_add", 7), ("_one_chunk", 3), ("_unite", 1), ("_write", 3), ("_sync", 12), ("_sync", 30)]
+    ("where", "call"), [("add", 7), ("_one_chunk", 3), ("_unite", 1), ("_write", 3), ("_sync", 12), ("_sync", 30)]
 )
 def test_a_run_killed_anywhere_goes_on_to_the_same_catalog(tmp_path, monkeypatch, where, call):
     monkeypatch.setattr("jftdata.sources.folder.CHUNK_IMAGES", 4)

@@ -26,6 +26,7 @@ VERBS = {
     "noise": "Find wrong and missing labels, show them, and measure how many there are.",
     "select": "Choose labels from candidate pairs at a target precision.",
     "subset": "Choose images by size or recipe, and tell why one was chosen.",
+    "export": "Write a catalog or subset for other tools: Parquet, folders, WebDataset, COCO or a list.",
     "pretrain": "Pretrain a ResNet on a subset.",
     "transfer": "Judge a checkpoint on another task.",
     "study": "Transfer scores by data size, with the fitted curve.",

@@ -15,21 +15,20 @@ import hashlib
 import json
 import os
 import shutil
-import tarfile
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any, BinaryIO, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from jftdata import images, processes, storage
+from jftdata import images, processes, storage, tar
 from jftdata.catalog import DUPLICATES, FORMAT, REJECTED, SCHEMA, Catalog
 from jftdata.errors import BadArgument, BadInput, ImageRejected, MissingInput, TooManyRejects
 from jftdata.hashing import image_id
@@ -312,7 +311,7 @@ def _one_chunk(
     rows: list[dict[str, Any]] = []
     rejected: list[dict[str, str]] = []
     shard = f"shards/{number:06d}.tar"
-    with _tar(job.folder / shard if job.pack else None) as tar:
+    with tar.create(job.folder / shard) if job.pack else nullcontext() as pack:
         packed: dict[bytes, int] = {}
         for order, record in enumerate(chunk.records()):
             given = _given(record, job)
@@ -333,11 +332,11 @@ def _one_chunk(
             if reencoded and job.shorter_side is not None:
                 data, facts = _shrink(pixels, job.shorter_side)
             sha256 = hashlib.sha256(data).digest()
-            if tar is not None:
+            if pack is not None:
                 if sha256 not in packed:
                     name = f"{image_id(sha256):019d}"
-                    packed[sha256] = _add(tar, f"{name}.{facts.format}", data)
-                    _add(tar, f"{name}.json", _beside(record))
+                    packed[sha256] = tar.add(pack, f"{name}.{facts.format}", data)
+                    tar.add(pack, f"{name}.json", _beside(record))
                 where = {"shard": shard, "offset": packed[sha256]}
             else:
                 where = {"shard": record.file, "offset": record.offset}
@@ -385,30 +384,6 @@ def _beside(record: Record) -> bytes:
     if record.negatives:
         told["negatives"] = record.negatives
     return json.dumps(told, ensure_ascii=False).encode()
-
-
-@contextmanager
-def _tar(path: Path | None) -> Iterator[BinaryIO | None]:
-    """A file that becomes an uncompressed tar, under a temporary name until it is whole; or nothing."""
-    if path is None:
-        yield None
-        return
-    with storage.atomic_path(path) as temp, temp.open("wb", buffering=1 << 20) as file:
-        yield file
-        file.write(
-            bytes(-file.tell() % tarfile.RECORDSIZE or tarfile.RECORDSIZE)
-        )  # at least two empty blocks end a tar
-
-
-def _add(file: BinaryIO, name: str, data: bytes) -> int:
-    """Write a member; returns where its bytes begin."""
-    info = tarfile.TarInfo(name)
-    info.size = len(data)
-    file.write(info.tobuf(tarfile.USTAR_FORMAT))
-    offset = file.tell()
-    file.write(data)
-    file.write(bytes(-len(data) % tarfile.BLOCKSIZE))
-    return offset
 
 
 def _read(record: Record) -> bytes:

@@ -63,7 +63,8 @@ class _Labels:
             raise BadInput(f"{where} has {len(data)} bytes, at most {_MAX_LABEL_BYTES} may hold labels. Mend it.")
         try:
             text = data.decode()
-            value = json.loads(text) if self.ending == "json" else [line for line in text.splitlines() if line.strip()]
+            lines = [line.strip() for line in text.splitlines() if line.strip()]
+            value = json.loads(text) if self.ending == "json" else lines
         except ValueError as error:
             raise BadInput(f"{where} is not readable ({error}). Mend it, or give another `label`.") from error
         for name in self.path:
@@ -76,7 +77,7 @@ class _Labels:
     def _name(self, value: Any, where: str) -> str:
         if isinstance(value, bool) or not isinstance(value, int | str):
             raise BadInput(f"{where}: the label {value!r} is neither text nor a whole number. Give another `label`.")
-        text = str(value).strip()
+        text = str(value)
         if self.names is None:
             return text
         if not text.isascii() or not text.isdigit():
