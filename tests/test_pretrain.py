@@ -23,9 +23,10 @@ from jftdata.errors import BadArgument, Interrupted, NonFinite, OutputExists, Un
 from jftdata.hierarchy import Hierarchy
 from jftdata.pixels import PLACE
 from jftdata.pretrain.config import PretrainConfig, override
-from jftdata.pretrain.input import Augmentation, batches, seen
+from jftdata.pretrain.input import Augmentation, batches
 from jftdata.pretrain.objective import log_odds, logistic
 from jftdata.pretrain.schedule import learning_rate
+from jftdata.subset.stream import Stream
 
 
 @pytest.fixture(scope="module")
@@ -113,15 +114,9 @@ def test_batches_resumed_at_any_step_are_those_of_an_undisturbed_run(catalog: Ca
     table = catalog.rows(catalog.images(), columns=["image", *PLACE])
 
     def stream(first: int, workers: int) -> list[tuple[list[int], bytes]]:
+        order = Stream(images=catalog.images(), seed=3, batch_size=9)
         made = batches(
-            catalog,
-            table,
-            Augmentation(18, 16),
-            batch_size=9,
-            first_step=first,
-            num_steps=20,
-            seed=3,
-            workers=workers,
+            catalog, table, Augmentation(18, 16), stream=order, first_step=first, num_steps=20, workers=workers
         )
         return [(b.rows.tolist(), b.pixels.tobytes()) for b in made]
 
@@ -130,21 +125,22 @@ def test_batches_resumed_at_any_step_are_those_of_an_undisturbed_run(catalog: Ca
     assert stream(cut, 2) == whole[cut:]
 
 
-def test_an_epoch_shows_no_image_twice(catalog: Catalog) -> None:
+def test_batches_come_in_the_order_of_the_stream_and_copies_are_augmented_otherwise(catalog: Catalog) -> None:
     table = catalog.rows(catalog.images(), columns=["image", *PLACE])
-    made = batches(catalog, table, Augmentation(18, 16), batch_size=8, first_step=0, num_steps=5, seed=0)
+    order = Stream(images=catalog.images(), seed=0, batch_size=8, weights=np.full(40, 2.0), drop_last=False)
+    made = list(batches(catalog, table, Augmentation(30, 16), stream=order, first_step=0, num_steps=10))
     rows = np.concatenate([b.rows for b in made])
-    assert sorted(rows.tolist()) == list(range(40))
+    assert rows.tolist() == np.concatenate([b.rows for b in order.batches(0, 10)]).tolist()
+    pixels = np.concatenate([b.pixels for b in made])
+    first, second = np.argsort(rows, kind="stable").reshape(40, 2).T
+    assert sum((pixels[a] != pixels[b]).any() for a, b in zip(first, second, strict=True)) > 35
 
 
-@given(st.integers(0, 12), st.sampled_from([7, 9, 40, 64]))
-def test_the_images_seen_are_those_of_the_batches(catalog: Catalog, num_steps: int, batch_size: int) -> None:
+def test_a_last_batch_that_is_not_full_is_handed_over(catalog: Catalog) -> None:
     table = catalog.rows(catalog.images(), columns=["image", *PLACE])
-    ids = table["image"].to_numpy()
-    plan = {"batch_size": batch_size, "num_steps": num_steps, "seed": 3}
-    made = batches(catalog, table, Augmentation(18, 16), first_step=0, workers=1, **plan)  # type: ignore[arg-type]
-    met = {int(ids[row]) for batch in made for row in batch.rows}
-    assert seen(ids, **plan).tolist() == sorted(met)
+    order = Stream(images=catalog.images(), seed=0, batch_size=16, drop_last=False)
+    made = batches(catalog, table, Augmentation(18, 16), stream=order, first_step=0, num_steps=4)
+    assert [len(b.pixels) for b in made] == [16, 16, 8, 16]
 
 
 def test_a_checkpoint_knows_the_images_of_its_batches_and_the_catalog(catalog: Catalog, tmp_path: Path) -> None:
@@ -156,6 +152,31 @@ def test_a_checkpoint_knows_the_images_of_its_batches_and_the_catalog(catalog: C
     assert part.catalog_path == catalog.path.resolve()
     none = pretrain.run(chosen, small(total_epochs=0.0, warmup_epochs=0.0), out=tmp_path / "none")
     assert len(none.images()) == 0
+
+
+def test_an_image_is_trained_on_as_often_as_its_weight_says(catalog: Catalog, tmp_path: Path) -> None:
+    plain = subset.everything(catalog)
+    weights = np.where(np.arange(40) < 10, 3.0, 0.5)
+    heavy = subset.Subset(catalog, plain.images, plain.recipe, weights)  # 45 images an epoch
+    run = pretrain.run(heavy, small(total_epochs=1.0, warmup_epochs=0.0), out=tmp_path / "run")
+    assert run.sidecar.facts["num_steps"] == 5
+    assert run.sidecar.facts["num_images_seen"] == 40
+    order = Stream(images=plain.images, seed=0, batch_size=8, weights=weights)
+    assert run.images().tolist() == order.seen(5).tolist()
+    assert len(run.images()) < 40
+    light = subset.Subset(catalog, plain.images, plain.recipe, np.full(40, 0.04))
+    with pytest.raises(BadArgument, match=r"at least 2 images an epoch.* Got 1"):
+        pretrain.run(light, small(), out=tmp_path / "light")
+
+
+def test_the_prior_of_a_label_counts_its_images_as_often_as_they_come(catalog: Catalog, tmp_path: Path) -> None:
+    everything = subset.everything(catalog)
+    is_dog = catalog.rows(everything.images, columns=["labels"])["labels"].list.contains(catalog.hierarchy.index("dog"))
+    weighted = subset.Subset(catalog, everything.images, everything.recipe, np.where(is_dog.to_numpy(), 3.0, 1.0))
+    untrained = small(total_epochs=0.0, warmup_epochs=0.0, prior_bias=True)
+    bias = pretrain.run(weighted, untrained, out=tmp_path / "run").load_weights()["fc.bias"].numpy()
+    assert bias[catalog.hierarchy.index("dog")] == pytest.approx(np.log(60.5 / 20.5))
+    assert bias[catalog.hierarchy.index("bus")] == pytest.approx(np.log(20.5 / 60.5))
 
 
 def test_training_lowers_the_loss_and_keeps_its_facts(catalog: Catalog, tmp_path: Path) -> None:

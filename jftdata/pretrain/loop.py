@@ -31,11 +31,12 @@ from jftdata.hierarchy.targets import fill_in
 from jftdata.pixels import PLACE
 from jftdata.pretrain import state
 from jftdata.pretrain.config import PretrainConfig
-from jftdata.pretrain.input import Augmentation, Batch, batches, seen, steps_per_epoch
+from jftdata.pretrain.input import Augmentation, Batch, batches, steps_per_epoch
 from jftdata.pretrain.objective import log_odds, logistic
 from jftdata.pretrain.schedule import learning_rate, optimizer
 from jftdata.progress import progress
 from jftdata.subset import Subset
+from jftdata.subset.stream import Stream
 
 _LOG_ROWS = 100
 """About so many rows of metrics a run."""
@@ -48,7 +49,7 @@ def run(
     """Pretrain a ResNet on a subset with per-label logistic loss, ancestors filled in.
 
     Args:
-        subset: the images; their bytes are read from where they are.
+        subset: the images; their bytes are read from where they are. With weights an image comes that often an epoch.
         config: everything that decides the result.
         out: folder of the checkpoint; the same call again returns it at once or goes on where a killed one stopped.
         workers: decoding threads; None is one a core.
@@ -67,49 +68,54 @@ def run(
     Source: Sun et al. 2017, sections 4.1 and 4.2.
     """
     target = backbone.pick_device(device)
-    if len(subset) < 2:
-        raise BadArgument(f"`subset` must have at least 2 images, for batch norm. Got {len(subset)}.")
+    an_epoch = len(subset) if subset.weights is None else int(subset.weights.sum())
+    if an_epoch < 2:
+        raise BadArgument(f"`subset` must have at least 2 images an epoch, for batch norm. Got {an_epoch}.")
+    stream = Stream(
+        images=subset.images, weights=subset.weights, seed=config.seed, batch_size=min(config.batch_size, an_epoch)
+    )
     made_with = {"config": dataclasses.asdict(config)}
     inputs = {"subset": subset.fingerprint, "catalog": subset.catalog.fingerprint}
     with storage.building(out, format=FORMAT, made_with=made_with, inputs=inputs) as build:
         if build is not None:
-            steps = _train(subset, config, build.folder, workers, target, save_every)
-            batch_size = min(config.batch_size, len(subset))
+            steps = _train(subset, stream, config, build.folder, workers, target, save_every)
             build.facts = {
                 "num_train_images": len(subset) if steps else 0,
                 "num_steps": steps,
-                "num_images_seen": steps * batch_size,
+                "num_images_seen": steps * stream.batch_size,
                 "catalog_path": str(subset.catalog.path.resolve()),
             }
     return Checkpoint.open(out)
 
 
 def _train(
-    subset: Subset, config: PretrainConfig, folder: Path, workers: int | None, device: torch.device, save_every: float
-) -> int:
+    subset: Subset, stream: Stream, config: PretrainConfig, folder: Path, workers: int | None, device: torch.device,
+    save_every: float,
+) -> int:  # fmt: skip
     tree = subset.catalog.hierarchy
     table = subset.catalog.rows(subset.images, columns=["image", *PLACE, "labels"])
     start, index = fill_in(tree, *label_arrays(table["labels"]))
     net = backbone.build(config.architecture, num_outputs=tree.num_labels, seed=config.seed)
     if config.prior_bias:
-        counts = np.bincount(index, minlength=tree.num_labels)
-        net.fc.bias.data.copy_(torch.from_numpy(log_odds(counts, len(subset))))
+        times = None if subset.weights is None else np.repeat(subset.weights, np.diff(start))
+        counts = np.bincount(index, times, minlength=tree.num_labels).round().astype(np.int64)
+        net.fc.bias.data.copy_(torch.from_numpy(log_odds(counts, round(stream.mean_length))))
     net.train().to(device, memory_format=torch.channels_last)
     opt = optimizer(config, net)
-    batch_size = min(config.batch_size, len(subset))
-    in_epoch = steps_per_epoch(len(subset), batch_size)
+    batch_size = stream.batch_size
+    in_epoch = steps_per_epoch(int(stream.mean_length), batch_size)
     num_steps = round(config.total_epochs * in_epoch)
     states = folder / "states"
     done = state.load(states, net, opt)
     metrics = _Metrics(folder / METRICS, done, every=max(1, num_steps // _LOG_ROWS))
-    stream = batches(
-        subset.catalog, table, Augmentation(config.resize, config.image_size), batch_size=batch_size, first_step=done,
-        num_steps=num_steps, seed=config.seed, workers=workers,
+    made = batches(
+        subset.catalog, table, Augmentation(config.resize, config.image_size), stream=stream, first_step=done,
+        num_steps=num_steps, workers=workers,
     )  # fmt: skip
     with _signals() as signals, progress(f"pretrain {len(subset)}", total=num_steps * batch_size, unit="image") as bar:
         bar.update(done * batch_size)
         saved = time.monotonic()
-        for step, batch in enumerate(stream, done):
+        for step, batch in enumerate(made, done):
             rate = learning_rate(config, step=step, steps_per_epoch=in_epoch)
             for group in opt.param_groups:
                 group["lr"] = rate
@@ -137,9 +143,8 @@ def _train(
         if math.isfinite(metrics.last_loss):
             bar.set_postfix_str(f"loss {metrics.last_loss:.3f}")
     _write(folder, net, tree)
-    met = seen(subset.images, batch_size=batch_size, num_steps=num_steps, seed=config.seed)
     with storage.atomic_path(folder / IMAGES) as temp:
-        pl.DataFrame({"image": met}, schema={"image": pl.Int64}).write_parquet(temp)
+        pl.DataFrame({"image": stream.seen(num_steps)}, schema={"image": pl.Int64}).write_parquet(temp)
     shutil.rmtree(states, ignore_errors=True)
     return num_steps
 

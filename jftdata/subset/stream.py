@@ -75,10 +75,11 @@ class Stream:
             if values is not None and len(values) != num:
                 raise BadArgument(f"`{name}` must have one value an image, {num:,}. Got {len(values):,}.")
         if self.weights is not None:
-            wrong, _, _ = self._weighed
+            wrong, _ = self._weighed
             if wrong >= 0:
                 raise BadArgument(
-                    f"`weights` must be above 0 and at most {_LONGEST:,}. Got {self.weights[wrong]} for image {self.images[wrong]}."
+                    f"`weights` must be above 0 and their sum at most {_LONGEST:,}. Got {self.weights[wrong]} for image "
+                    f"{self.images[wrong]}. Leave it out of the subset, or weigh it otherwise."
                 )
         if self.blocks is not None and not _is_permutation(self._order):
             raise BadArgument(f"`blocks.order` must hold each row of 0..{num - 1} once. Make it with `disk_order`.")
@@ -90,10 +91,10 @@ class Stream:
             )
         stream_key(self.seed, "")
 
-    @property
+    @cached_property
     def mean_length(self) -> float:
         """Images an epoch, on average."""
-        return float(len(self.images)) if self.weights is None else self._weighed[1]
+        return float(len(self.images) if self.weights is None else self._arrays[1].sum())
 
     def num_positions(self, epoch: int) -> int:
         """Images of an epoch, copies counted."""
@@ -229,14 +230,14 @@ class Stream:
         return _read_only(np.empty(0) if self.blocks is None else self.blocks.order, np.int64)
 
     @cached_property
-    def _weighed(self) -> tuple[int, float, bool]:
-        wrong, total, whole = _weigh(self._arrays[1], _LONGEST)
-        return int(wrong), float(total), bool(whole)
+    def _weighed(self) -> tuple[int, bool]:
+        wrong, whole = _weigh(self._arrays[1], _LONGEST)
+        return int(wrong), bool(whole)
 
     @property
     def _whole(self) -> bool:
         """Whether all epochs have the same images."""
-        return self.weights is None or self._weighed[2]
+        return self.weights is None or self._weighed[1]
 
     def _drawn(self, epoch: int) -> int:
         """The epoch whose hashes draw the copies of this one."""
@@ -282,14 +283,14 @@ def _read_only(values: NDArray[Any], dtype: Any) -> NDArray[Any]:
 
 @numba.njit(cache=True, nogil=True)
 def _weigh(weights: NDArray[Any], most: Any) -> Any:
-    """The first weight that is none or -1, the sum, and whether all are whole numbers."""
+    """The first weight that is none or makes too many copies, or -1; and whether all are whole numbers."""
     total, whole = 0.0, True
     for i in range(len(weights)):
         total += weights[i]
         if not (weights[i] > 0.0 and total <= most):
-            return i, 0.0, True
+            return i, True
         whole &= weights[i] == np.floor(weights[i])
-    return -1, total, whole
+    return -1, whole
 
 
 @numba.njit(cache=True, nogil=True)

@@ -8,8 +8,9 @@ from torch.nn import functional as F
 
 from jftdata import backbone, images
 from jftdata.pixels import PLACE, map_images
-from jftdata.pretrain.input import Augmentation, batches, steps_per_epoch
+from jftdata.pretrain.input import Augmentation, batches
 from jftdata.progress import progress
+from jftdata.subset.stream import Stream
 from jftdata.transfer.metrics import top_k
 from jftdata.transfer.task import Inputs, Score
 
@@ -38,16 +39,16 @@ class Classification:
             net.fc = nn.Linear(net.fc.in_features, len(inputs.data.classes))
         net.train().to(device, memory_format=torch.channels_last)
         optimizer = torch.optim.SGD(net.parameters(), lr=LEARNING_RATE, momentum=MOMENTUM, weight_decay=WEIGHT_DECAY)
-        num_steps = EPOCHS * steps_per_epoch(len(train), min(BATCH_SIZE, len(train)))
+        order = Stream(images=train["image"].to_numpy(), seed=inputs.seed, batch_size=min(BATCH_SIZE, len(train)))
+        num_steps = EPOCHS * order.num_steps(0)
         schedule = torch.optim.lr_scheduler.OneCycleLR(
             optimizer, max_lr=LEARNING_RATE, total_steps=num_steps, pct_start=0.1, cycle_momentum=False
         )
         augmentation = Augmentation(config["resize"], config["image_size"])
         stream = batches(
-            catalog, train, augmentation, batch_size=BATCH_SIZE, first_step=0, num_steps=num_steps, seed=inputs.seed,
-            workers=inputs.workers,
+            catalog, train, augmentation, stream=order, first_step=0, num_steps=num_steps, workers=inputs.workers
         )  # fmt: skip
-        with progress("fine-tune", total=num_steps * min(BATCH_SIZE, len(train)), unit="image") as bar:
+        with progress("fine-tune", total=num_steps * order.batch_size, unit="image") as bar:
             for batch in stream:
                 with backbone.autocast(device, config["precision"]):
                     logits = net(backbone.to_input(batch.pixels, device))
