@@ -310,7 +310,7 @@ def _copies(image: Any, weight: Any, key: Any) -> Any:
     whole = np.int64(weight)
     golden = np.uint64(0x9E3779B97F4A7C15)
     drawn = mix(mix((np.uint64(image) ^ key) + golden) + (golden + golden + key))
-    return whole + np.int64(np.int64(drawn >> np.uint64(11)) < np.int64((weight - whole) * 2.0**53))
+    return whole + np.int64(np.int64(drawn >> np.uint64(11)) < np.int64(np.ceil((weight - whole) * 2.0**53)))
 
 
 @numba.njit(cache=True, nogil=True)
