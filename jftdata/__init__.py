@@ -38,6 +38,7 @@ _MODULES = (
     "study",
     "subset",
     "tail",
+    "takedown",
     "transfer",
     "world",
 )
@@ -67,6 +68,7 @@ if TYPE_CHECKING:
         study,
         subset,
         tail,
+        takedown,
         transfer,
         world,
     )

@@ -41,6 +41,7 @@ LAYERS = (
         "subset",
         "quality",
         "export",
+        "takedown",
     },
     {"recipes", "pretrain"},
     {"copy_net", "embed"},
