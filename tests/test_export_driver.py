@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import polars as pl
+import pyarrow.parquet as pq
 import pytest
 
 from jftdata import export, storage
@@ -142,6 +143,21 @@ def test_missing_and_damaged_images_are_counted_refused_and_tried_again(catalog,
     assert "2 of 16 images could not be read" in (tmp_path / "out" / "README.md").read_text()
 
 
+def test_files_that_a_stopped_run_left_behind_do_not_go_out(catalog, files, tmp_path):
+    def full(*_):
+        raise OSError("the disk is full")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(driver, "_counted", full)
+        with pytest.raises(OSError, match="full"):
+            export.to_coco(catalog, out=tmp_path / "out")
+    for part in (tmp_path / "out.partial" / ".parts").iterdir():
+        part.unlink()
+    min(files.iterdir()).unlink()
+    facts = export.to_coco(catalog, out=tmp_path / "out", max_rejected=0.1).facts
+    assert facts["num_images"] == len(ids_of(tmp_path / "out")) == 15
+
+
 def test_all_images_gone_is_an_error_whatever_is_allowed(catalog, files, tmp_path):
     for path in files.iterdir():
         path.unlink()
@@ -200,6 +216,9 @@ def test_a_subset_goes_out_alone_with_its_weights(catalog, tmp_path):
     table = pl.read_csv(tmp_path / "out" / "labels.csv")
     assert set(table["image_id"]) == set(ids.tolist())
     assert "weight" in table.columns
+    export.to_parquet(weighted, out=tmp_path / "parquet")
+    column = pq.read_table(tmp_path / "parquet" / "data").sort_by("image_id").column("weight")
+    assert column.to_pylist() == weights.tolist()
 
 
 def test_an_output_of_another_run_is_refused_with_the_difference(catalog, tmp_path):

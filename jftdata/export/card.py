@@ -111,7 +111,7 @@ def write_card(
         f"{facts['num_images']:,} images, {facts['num_bytes'] / 1e6:,.1f} MB; {facts['num_labels']:,} {kind} of the "
         f"{numbers['num_labels']:,} in `hierarchy.tsv`; {facts['num_unlabelled']:,} images without a label; "
         f"{facts['num_negatives']:,} labels verified not to hold.",
-        _table(("split", "images"), facts["splits"].items()),
+        _table(("split", "images"), [(_plain(split), num) for split, num in facts["splits"].items()]),
         "## Licence", _licence(card),
         "## How to read it", how_to_read,
         "`sha256sum -c SHA256SUMS` checks every file. Names of image files are ids: the first 63 bits of the SHA-256 of the bytes"
@@ -207,9 +207,8 @@ def _problems(facts: Mapping[str, Any], made_with: Mapping[str, Any]) -> str:
             f"- {facts['num_conflicts']:,} labels verified not to hold were left out: they are ancestors of given ones."
         )
     lines += [
-        f"- {len(facts[f'renamed_{what}']):,} {what} have another name as file or folder; `artefact.json` has both."
-        for what in ("labels", "splits")
-        if facts[f"renamed_{what}"]
+        f"- The split {_plain(split)} is called `{name}` in file names."
+        for split, name in facts["renamed_splits"].items()
     ]
     return "\n".join(lines)
 

@@ -1,6 +1,7 @@
 """COCO: `<split>/<id>.jpg` and `annotations/instances_<split>.json`, with an annotation for each label of each image.
 
-Labels are of whole images, so annotations have neither `bbox`, `area` nor `segmentation`: none is made up. `score` is there where the
+Labels are of whole images, so annotations have neither `bbox`, `area` nor `segmentation`: none is made up, and readers that filter
+by area find nothing to filter by. `score` is there where the
 label has one, `neg_category_ids`, as in LVIS, where there are verified negatives. A category is a label, its `supercategory` the first
 parent. Images are numbered from 1 in the order of their ids, since many readers keep 32 bits.
 """
@@ -78,12 +79,13 @@ def _annotations(job: Job, split: str) -> Iterator[dict[str, Any]]:
 
 
 def _how_to_read(job: Job) -> str:
-    return """Labels are of whole images: annotations have a category and no box.
+    top = next(iter(job.splits.values()))
+    return f"""Labels are of whole images: annotations have a category and no box.
 
 ```python
-pycocotools.coco.COCO("annotations/instances_train.json")
+pycocotools.coco.COCO("annotations/instances_{top}.json")
 tree = jftdata.Hierarchy.load("hierarchy.tsv")
-jftdata.sources.from_coco("annotations/instances_train.json", images="train", hierarchy=tree, out="new.catalog")
+jftdata.sources.from_coco("annotations/instances_{top}.json", images="{top}", hierarchy=tree, out="new.catalog")
 ```"""
 
 

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
@@ -80,14 +81,17 @@ class Job:
     size: int | None
     splits: dict[str, str]
     """A safe name for each split."""
-    folders: dict[str, str]
-    """A safe folder name for each label."""
     about: dict[str, str]
     """Name, description and licence."""
 
     @property
     def tree(self) -> Hierarchy:
         return self.catalog.hierarchy
+
+    @cached_property
+    def folders(self) -> dict[str, str]:
+        """A safe folder name for each label."""
+        return names.folders(self.tree.labels)
 
     def written(self, split: str | None = None) -> Iterator[pl.DataFrame]:
         """Rows of the written images, shard by shard, in id order within a split."""
@@ -140,7 +144,7 @@ def export(
             tree = subset.catalog.hierarchy
             job = Job(
                 build.folder, subset.catalog, found, labels == "filled", size, names.splits(found.splits),
-                names.folders(tree.labels), card.about(Path(out).name, found.num_images, tree.num_labels),
+                card.about(Path(out).name, found.num_images, tree.num_labels),
             )  # fmt: skip
             parts = build.folder / ".parts"
             parts.mkdir(exist_ok=True)
@@ -279,6 +283,8 @@ def _checked(job: Job, row: dict[str, Any], data: bytes) -> tuple[Image, str]:
 def _counted(job: Job, layout: Layout, max_rejected: float) -> tuple[dict[str, Any], dict[str, str]]:
     """Facts of what was written, and the SHA-256 of its files; writes `rejected.csv` where there is something to list.
 
+    Files that a stopped run left and this one did not write are removed.
+
     Raises:
         TooManyRejects: more than allowed, or all.
     """
@@ -287,7 +293,8 @@ def _counted(job: Job, layout: Layout, max_rejected: float) -> tuple[dict[str, A
     splits: dict[str, int] = {}
     total: Counter[str] = Counter()
     for rows in job.written():
-        splits[rows["split"][0] if len(rows) else ""] = splits.get(rows["split"][0] if len(rows) else "", 0) + len(rows)
+        for split in rows["split"][:1]:
+            splits[split] = splits.get(split, 0) + len(rows)
         num_labels = rows["labels"].list.len().cast(pl.Int64)
         total.update(
             num_images=len(rows), num_bytes=int(rows["length"].sum()), num_labels=int(num_labels.sum()),
@@ -311,15 +318,17 @@ def _counted(job: Job, layout: Layout, max_rejected: float) -> tuple[dict[str, A
             f"{len(rejected)} of {asked} images could not be read ({listing}), for example {rejected['source'][0]}: "
             f"{rejected['message'][0]}. Mend them and run the same again, or allow more with max_rejected (now {max_rejected:g})."
         )
+    for path in job.folder.rglob("*"):
+        name = path.relative_to(job.folder).as_posix()
+        if path.is_file() and not name.startswith(".") and name not in hashed:
+            path.unlink()
     if len(rejected):
         with storage.atomic_path(job.folder / "rejected.csv") as temp:
             rejected.write_csv(temp)
-    splits.pop("", None)
-    renamed = {label: folder for label, folder in job.folders.items() if label != folder}
     renamed_splits = {split: name for split, name in job.splits.items() if split != name}
     return {
         "num_asked": asked, **total, "num_rejected": len(rejected), "rejected": reasons,
-        "splits": dict(sorted(splits.items())), "renamed_splits": renamed_splits, "renamed_labels": renamed,
+        "splits": dict(sorted(splits.items())), "renamed_splits": renamed_splits,
     }, hashed  # fmt: skip
 
 

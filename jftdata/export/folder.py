@@ -62,7 +62,7 @@ def _finish(job: Job) -> None:
 def _how_to_read(job: Job) -> str:
     where = "in a folder by label" if job.survey.single else "side by side, since not every image has exactly one label"
     return f"""Images are files, {where}; `metadata.jsonl` of each split says everything of each, `labels.csv` has
-a row an image and label.
+a row an image and label. Names of folders are made safe for any file system; the true labels are in these two.
 
 ```python
 datasets.load_dataset("path/of/this/folder")

@@ -41,12 +41,13 @@ def _how_to_read(job: Job) -> str:
         if job.survey.single
         else ""
     )
+    top = next(iter(job.splits.values()))
     return f"""Tar shards: `<id>.<ending>` is an image, `<id>.json` what is known of it, labels by name.{number}
 
 ```python
-webdataset.WebDataset("data/train-000000.tar").decode("pil")
+webdataset.WebDataset("data/{top}-000000.tar").decode("pil")
 tree = jftdata.Hierarchy.load("hierarchy.tsv")
-jftdata.sources.from_webdataset("data/train-*.tar", label="json.labels", hierarchy=tree, out="new.catalog")
+jftdata.sources.from_webdataset("data/{top}-*.tar", label="json.labels", hierarchy=tree, out="new.catalog")
 ```"""
 
 
