@@ -40,6 +40,7 @@ LAYERS = (
         "selection",
         "subset",
         "quality",
+        "ranking",
         "export",
         "takedown",
     },
