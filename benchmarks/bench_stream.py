@@ -1,11 +1,12 @@
 """The order of 300M images as a pure function: time, memory, randomness, reading; `python benchmarks/bench_stream.py FOLDER`.
 
 FOLDER keeps ids, weights and disk order (7.2 GB, memory-mapped) and 2 GB of shards. Every measurement runs in a process of its
-own, after a warm-up that compiles; five runs, median and spread. Private memory is the peak of the anonymous pages above what
-the process had before the stream was made; mapped pages of files, which the kernel may drop at any time, are counted apart. The
-rivals make an epoch's ids at once: `numpy.random.Generator.permutation` and a gather; torch's samplers, which hold a list of
-Python numbers, at 30M. Reading takes images of 60 to 140 KB out of tar-like shards whose pages were dropped from the cache, on 8
-threads. Writes `results/stream_<hardware>_<yyyymm>.csv` as it goes.
+own, after a warm-up that compiles; five runs, median and spread. `ids_a_second_of_a_core` counts only the time the process had a
+core. Private memory is the peak of the anonymous pages above what the process had before the stream was made; mapped pages of
+files, which the kernel may drop at any time, are counted apart. The rivals make an epoch's ids at once:
+`numpy.random.Generator.permutation` and a gather; torch's samplers, which hold a list of Python numbers, at 30M. Reading takes
+images of 60 to 140 KB out of tar-like shards whose pages were dropped from the cache, on 8 threads. Writes
+`results/stream_<hardware>_<yyyymm>.csv` as it goes.
 """
 
 import argparse
@@ -112,15 +113,17 @@ def order(folder: Path, num: int, threads: int, *, weighted: bool, blocks: bool)
         length = stream.num_positions(0)
         stream.ids(0, 0, BATCH)
         first = time.perf_counter() - began
-        rates, at = [], 0
+        rates, of_cores, at = [], [], 0
         for _ in range(RUNS + 1):
             starts = [(at + PIECE * i) % (length - PIECE) for i in range(min(each, length) // PIECE or 1)]
-            began = time.perf_counter()
+            began, busy = time.perf_counter(), time.process_time()
             total = sum(pool.map(lambda start: len(stream.ids(0, start, start + PIECE)), starts))
             rates.append(total / (time.perf_counter() - began))
+            of_cores.append(total / (time.process_time() - busy))
             at += total
     return {
-        **{f"ids_a_second_{name}": value for name, value in spread(rates[1:]).items()}, "length": length,
+        **{f"ids_a_second_{name}": value for name, value in spread(rates[1:]).items()},
+        "ids_a_second_of_a_core": round(statistics.median(of_cores[1:])), "length": length,
         "seconds_to_make": round(made, 2), "seconds_to_first_batch": round(first, 2), **peak.facts(),
     }  # fmt: skip
 
