@@ -34,7 +34,7 @@ def to_parquet(
         data: a catalog, all splits of it, or a subset.
         out: folder to write.
         labels: `given`, or `filled` in with their ancestors.
-        size: re-encode larger images as JPEGs of quality 95 whose longest side is so many pixels. Their bytes, and so the
+        size: re-encode larger images as JPEGs of quality 90 whose longest side is so many pixels. Their bytes, and so the
             ids they would get, are then others; files and metadata keep the id of the catalog.
         card: licence, title and findings for the dataset card.
         max_rejected: largest share of images that may be missing or damaged, 0..1; they are listed in `rejected.csv`.

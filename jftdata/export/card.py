@@ -200,11 +200,15 @@ def _problems(facts: Mapping[str, Any], made_with: Mapping[str, Any]) -> str:
     if facts["num_reencoded"]:
         lines.append(
             f"- {facts['num_reencoded']:,} images were made smaller, to at most {made_with['size']:,} pixels a side, as JPEGs of "
-            "quality 95; the others have their own bytes."
+            "quality 90; the others have their own bytes."
         )
     if facts["num_conflicts"]:
         lines.append(
             f"- {facts['num_conflicts']:,} labels verified not to hold were left out: they are ancestors of given ones."
+        )
+    if facts["num_zero_scores"] and made_with["format"] in ("folder", "list"):
+        lines.append(
+            f"- {facts['num_zero_scores']:,} scores of exactly 0 are left out of `labels.csv`; their labels are there."
         )
     lines += [
         f"- The split {_plain(split)} is called `{name}` in file names."

@@ -271,7 +271,7 @@ def _checked(job: Job, row: dict[str, Any], data: bytes) -> tuple[Image, str]:
     width, height, format = row["width"], row["height"], row["format"]
     if job.size is not None and max(width, height) > job.size:
         pixels = images.shrink(images.decode(data)[0], side=job.size)
-        data, format, (height, width) = images.encode_jpeg(pixels, quality=95), "jpeg", pixels.shape[:2]
+        data, format, (height, width) = images.encode_jpeg(pixels, quality=90), "jpeg", pixels.shape[:2]
         digest = hashlib.sha256(data)
     image = Image(
         row["image"], row["split"], names.image_file(row["image"], format), width, height, row["labels"], row["scores"],
@@ -301,6 +301,7 @@ def _counted(job: Job, layout: Layout, max_rejected: float) -> tuple[dict[str, A
             num_unlabelled=int((num_labels == 0).sum()), num_reencoded=int(rows["changed"].cast(pl.Int64).sum()),
             num_negatives=int(rows["negatives"].list.len().cast(pl.Int64).sum()),
             num_conflicts=int(rows["conflicts"].sum()),
+            num_zero_scores=int((rows["scores"].explode(empty_as_null=False, keep_nulls=False) == 0).sum()),
         )  # fmt: skip
         if layout.a_file == "one image":
             hashed.update(rows.select("file", "sha256").iter_rows())

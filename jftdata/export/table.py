@@ -1,13 +1,14 @@
 """`labels.csv`: a row an image and label in the style of Open Images, which `sources.from_table` reads back.
 
 `confidence` is the label's score where it has one; a row with confidence 0 and source `verified` is a verified negative; a row
-without a label is an image of which nothing is said. A score of exactly 0 is left out, since it would say that the label does not
-hold.
+without a label is an image of which nothing is said. A score of exactly 0 is left out, and counted, since it would say that the
+label does not hold.
 """
 
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import polars as pl
 
 from jftdata import storage
@@ -68,6 +69,4 @@ def short(score: float) -> float:
     >>> short(0.8999999761581421)
     0.9
     """
-    import numpy as np
-
     return float(str(np.float32(score)))
