@@ -38,7 +38,8 @@ def split(
         seed: of the keyed hash. Take another one to split a part again under the same names.
         groups: what `dedup.group_pairs` returns; each group goes to one part as a whole.
         stratify: None: each image or group decided on alone. `size`: sizes as near to the shares as whole groups allow, within
-            one image without groups. `label`: so for the images of each given label too, rarest labels first.
+            one image without groups. `label`: the images of each given label too, rarest labels first; sizes may then be off by
+            some thousandths, since the only image of a label goes to the largest part.
 
     Returns:
         Parts by name, in the order of `shares`.
@@ -48,7 +49,7 @@ def split(
         BadArgument: shares that are not above 0 or do not add up to 1.
         BadInput: a part without an image, or groups without their columns or with an image twice.
 
-    Cost: one pass over the ids; with `stratify="label"` over the labels too, 40 bytes an image, and seconds a million images.
+    Cost: one pass over the ids; with `stratify="label"` over the labels too, 5 s and 150 MB for a million images.
 
     Source: Sechidis et al. 2011 (iterative stratification), with groups in place of images.
     """

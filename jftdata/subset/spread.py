@@ -4,6 +4,9 @@ Which builder for what: `k_center` leaves no image far from a chosen one, rare o
 serves the many; `prototypes` takes the typical or the hardest of each label; `sem_dedup` drops what another image says already,
 and is the one to keep most of a large set with (`one_per_group` drops verified copies). `coverage` measures what a choice is worth.
 
+Measured on CIFAR-10 and Tiny ImageNet (`benchmarks/bench_spread.py`), a tenth chosen by `facility_location` tells the labels of
+held-out images by nearest neighbour better than a random tenth, one chosen by `k_center` or `sem_dedup` worse.
+
 All choose among the images that have a vector; how many have none (unreadable ones, for example) is said. Vectors are taken into
 memory, twice for the time of a choice: 8 bytes a dimension.
 """
@@ -61,8 +64,7 @@ def facility_location(
 ) -> Picked:
     """Images that serve the others best: the sum of every image's similarity to the most similar chosen one is high.
 
-    An image is served only by those among its nearest neighbours. With many images to choose all are served before the end; the
-    rest is then taken at random.
+    An image is served only by itself and its nearest neighbours.
 
     Args:
         source: where to choose from.
@@ -113,7 +115,7 @@ def prototypes(
         per: `label`: centroids are the mean directions of the images of each given label, and an image counts for the nearest of
             its labels; images without a label are not chosen, and counted. `all`: centroids are those of k-means.
         hardest: take the farthest instead, which pays where images are plenty.
-        num_clusters: of k-means; None is one for a thousand images.
+        num_clusters: of k-means; None is the root of the number of images: 1,000 for a million.
         seed: of k-means.
 
     Raises:
@@ -132,7 +134,7 @@ def prototypes(
         raise BadArgument(f"`num_clusters` goes with per='all'. Got {num_clusters} with per='label'; leave it out.")
     own = _with_vectors(source, embeddings, size)
     if per == "all":
-        of, similarity = _clusters(own, num_clusters, seed)
+        of, similarity = _clusters(own, round(len(own) ** 0.5) if num_clusters is None else num_clusters, seed)
         ids = own.images
     else:
         at, of, similarity = _own_labels(source, own)
@@ -179,7 +181,8 @@ def sem_dedup(
         if value is not None and not 0 < value <= 1:
             raise BadArgument(f"`{name}` must be in (0, 1]. Got {value}.")
     own = _with_vectors(source, embeddings)
-    of, similarity = _clusters(own, num_clusters, seed)
+    k = max(1, len(own) // _IMAGES_A_CLUSTER) if num_clusters is None else num_clusters
+    of, similarity = _clusters(own, k, seed)
     order = np.lexsort((own.images, similarity, of))
     pieces = np.split(order, np.flatnonzero(np.diff(of[order])) + 1)
     alike = np.empty(len(own), np.float32)
@@ -227,9 +230,8 @@ def _with_vectors(source: Subset, embeddings: Embeddings, size: int = 1) -> Embe
     return embeddings.select(np.asarray(source.images[there]))
 
 
-def _clusters(own: Embeddings, num_clusters: int | None, seed: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+def _clusters(own: Embeddings, k: int, seed: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """The nearest k-means centroid of each image, and its similarity."""
-    k = max(1, len(own) // _IMAGES_A_CLUSTER) if num_clusters is None else num_clusters
     if not 1 <= k <= len(own):
         raise BadArgument(f"`num_clusters` must be in 1..{len(own)}, the images with a vector. Got {k}.")
     found = neighbors.kmeans(own.vectors, k=k, seed=seed)
