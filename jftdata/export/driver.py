@@ -10,7 +10,7 @@ import hashlib
 import os
 import shutil
 from collections import Counter, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -157,7 +157,7 @@ def export(
             layout.finish(job)
             write_card(
                 build, made_with, card, subset, counts=_counts(job, subset), title=job.about["name"],
-                how_to_read=layout.how_to_read(job), data_files=_files(job, layout),
+                how_to_read=layout.how_to_read(job), data_files=_files(job, layout, build.facts["splits"]),
             )  # fmt: skip
             shutil.rmtree(parts)
             _write_sums(build)
@@ -341,11 +341,11 @@ def _counts(job: Job, subset: Subset) -> pl.DataFrame:
     return tail.label_counts(subset.catalog, images=pl.concat(written).to_numpy())
 
 
-def _files(job: Job, layout: Layout) -> dict[str, str]:
-    """Pattern of the files of each split."""
+def _files(job: Job, layout: Layout, splits: Iterable[str]) -> dict[str, str]:
+    """Pattern of the files of each split of which something was written."""
     if layout.data_files is None:
         return {}
-    return {name: layout.data_files.format(split=name) for name in job.splits.values()}
+    return {job.splits[split]: layout.data_files.format(split=job.splits[split]) for split in splits}
 
 
 def _write_sums(build: storage.Build) -> None:
