@@ -4,9 +4,10 @@ An epoch is a permutation that is computed at any place (`jftdata.permute`), cut
 and going on at a step is starting there. With weights an image comes floor(w) or floor(w) + 1 times an epoch, the one more
 drawn by a keyed hash of its id and the epoch, so that epochs differ in length and the mean is w.
 
-Cost: at 300M images 60 ns an image and core, 1 us with weights. Memory is what is asked for and, with weights, 8 bytes for every
-64 images; ids, weights and disk order may be memory maps. With weights that are not whole, the first use of an epoch is a pass
-over ids and weights (1 s), and so is that of each epoch before the first step asked for.
+Cost: at 300M images 60 ns an image and core, 1 to 2 us with weights. Memory is what is asked for and, with weights, 8 bytes for
+every 64 images; ids, weights and disk order may be memory maps. With weights that are not whole, the first use of an epoch is a
+pass over ids and weights (1 s; with blocks a minute, as it goes in disk order), and so is that of each epoch before the first
+step asked for.
 """
 
 import os
