@@ -115,3 +115,10 @@ def test_membership(photo_catalog):
         photo_catalog.images(), made.images
     ).tolist()
     assert 2**63 - 1 not in made
+
+
+def test_a_subset_has_a_stream_of_its_images_and_weights(photo_catalog):
+    made = subset.sample(photo_catalog, size=10, seed=0)
+    assert np.sort(made.stream(seed=1, batch_size=10).ids(0, 0, 10)).tolist() == made.images.tolist()
+    heavy = subset.Subset(photo_catalog, made.images, made.recipe, np.full(10, 2.0))
+    assert heavy.stream(seed=1, batch_size=4, drop_last=False).num_positions(3) == 20

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     import polars as pl
     import pyarrow as pa
 
+    from jftdata.subset.disk import Blocks
+    from jftdata.subset.stream import Stream
+
 FORMAT = "jftdata.subset/2"
 IMAGES, WEIGHTS = "images.npy", "weights.npy"
 _T = TypeVar("_T")
@@ -110,6 +113,26 @@ class Subset:
                     yield waiting.popleft().result()
             while waiting:
                 yield waiting.popleft().result()
+
+    def stream(self, *, seed: int, batch_size: int, blocks: "Blocks | None" = None, drop_last: bool = True) -> "Stream":
+        """The order of images in training: a pure function of seed and step, for any number of ranks and workers.
+
+        Args:
+            seed: of the permutations.
+            batch_size: images a step, of all ranks together.
+            blocks: shuffle within blocks of neighbours on disk (`subset.disk`); None shuffles fully.
+            drop_last: leave out an epoch's last batch if it is not full.
+        """
+        from jftdata.subset.stream import Stream
+
+        return Stream(
+            images=self.images,
+            weights=self.weights,
+            seed=seed,
+            batch_size=batch_size,
+            blocks=blocks,
+            drop_last=drop_last,
+        )
 
     def _mask(self, rows: "pa.Table") -> "pa.Array":
         import pyarrow as pa
