@@ -77,8 +77,7 @@ def facility_location(
         BadArgument: an argument out of range.
         BadInput: no image with a vector.
 
-    Cost: that of `neighbors.nearest` at a recall of 0.95 (exact for small sets), then a lazy greedy choice, 10 s for a million
-    images.
+    Cost: that of `neighbors.nearest` at a recall of 0.95 (exact for small sets); the lazy greedy choice is quick beside it.
 
     Source: Nemhauser et al. 1978: the sum over the neighbours that were found is at least 1 - 1/e, 63%, of the highest there is.
     """
