@@ -1,3 +1,5 @@
+from collections import Counter
+
 import numpy as np
 import polars as pl
 import pytest
@@ -12,7 +14,9 @@ from jftdata.errors import BadArgument, BadInput, UnknownOption
 from jftdata.hierarchy import Hierarchy
 from jftdata.noise.given import of
 from jftdata.noise.probabilities import Probabilities
-from tests.noise_cases import build
+from jftdata.world import labels as world
+from jftdata.world.dice import Dice
+from tests.noise_cases import DIMENSIONS, build, given_of
 from tests.strategies import unit_vectors
 
 LABELS = ("bus", "cat", "dog")
@@ -189,6 +193,54 @@ def test_confusable_noise_is_found_better_than_by_the_model_alone():
     assert {(a, b) for a, b in pairs.select("given", "shown").iter_rows()} == {
         (f"l{(j + 1) % num}", f"l{j}") for j in range(num)
     }
+
+
+def test_confusable_pairs_of_the_world_are_recovered():
+    """Labels that the world gives to 6,000 images of one or two objects, and vectors of what they show."""
+    rng, tree = np.random.default_rng(0), world.hierarchy()
+    leaves = list(world.label_frequencies())
+    centres = dict(zip(leaves, unit_vectors(0, len(leaves), DIMENSIONS), strict=True))
+    x, lists, planted = [], [], Counter()
+    for image in range(6000):
+        dice = Dice(image)
+        true = [world.draw_leaf(dice) for _ in range(1 + image % 2)]
+        given = world.give_labels(dice, true)
+        lists.append([one.label for one in given])
+        planted.update((one.label, true[0]) for one in given[:1] if one.error == "confusable")
+        x.append(sum(w * centres[leaf] for w, leaf in zip((1, 0.4), true, strict=False)))
+    noisy = np.array(x) + 0.1 * rng.normal(size=(len(x), DIMENSIONS))
+    vectors = (noisy / np.linalg.norm(noisy, axis=1, keepdims=True)).astype(np.float32)
+    embeddings = Embeddings.of(vectors, np.arange(len(x)), embedder="made up")
+    often = {pair for pair, num in planted.items() if num >= 10}
+    assert len(often) >= 15
+    table = noise.audit(given_of(tree, lists), embeddings, signals=["neighbours", "probabilities"])
+    pairs = noise.confusions(table, tree).select("given", "shown").rows()
+    alike = world.confusables()
+    assert len(often & set(pairs[: 2 * len(often)])) >= 0.8 * len(often)
+    assert sum(one in alike.get(other, ()) for one, other in pairs[:20]) >= 14
+
+
+def test_rows_cut_short_find_as_much_as_whole_ones():
+    """A tenth of the images are given the label after their own; rows keep the five most probable labels and the given one."""
+    rng = np.random.default_rng(0)
+    n, num = 4000, 40
+    true = rng.integers(0, num, n)
+    wrong = rng.random(n) < 0.1
+    index = np.where(wrong, (true + 1) % num, true)
+    logits = rng.normal(0, 1.2, (n, num))
+    logits[np.arange(n), true] += 3
+    p = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    tree = Hierarchy.flat([f"l{i:02d}" for i in range(num)])
+    given = of(tree, np.arange(n), np.ones(n, np.int64), index.astype(np.int32))
+    found = []
+    for top_k in (5, num):
+        keep = np.argsort(np.argsort(-p, axis=1), axis=1) < top_k
+        keep[np.arange(n), index] = True
+        start = np.concatenate([[0], np.cumsum(keep.sum(axis=1))])
+        rows = Probabilities(tree, np.arange(n), start, np.nonzero(keep)[1].astype(np.int32), p[keep].astype("f"), True)
+        table = noise.audit(given, probabilities=rows).sort("image")
+        found.append(average_precision_score(wrong, table["wrong"]))
+    assert found[0] == pytest.approx(found[1], abs=0.03)
 
 
 def test_a_catalog_image_without_a_vector_is_an_error(planted):

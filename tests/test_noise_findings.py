@@ -36,6 +36,15 @@ def test_confusions_sum_probabilities_by_pair_with_distance_and_examples():
         noise.confusions(table.drop("wrong"), TREE)
 
 
+def test_a_pair_that_is_mostly_wrong_comes_before_a_label_given_often():
+    often = [(i, "cat", 0.2, "bus") for i in range(30)]
+    table = audit(*often, *[(i, "cat", 0.9, "dog") for i in range(30, 35)])
+    rows = noise.confusions(table, TREE)
+    assert rows["shown"].to_list() == ["dog", "bus"]
+    assert rows["num_wrong"].to_list() == pytest.approx([4.5, 6.0])
+    assert rows["mean_wrong"].to_list() == pytest.approx([0.9, 0.2])
+
+
 @drawn(st.lists(st.floats(0, 1), min_size=1, max_size=30))
 def test_intervals_are_wilsons(values):
     row = noise.by_label(audit(*[(i, "cat", v, "dog") for i, v in enumerate(values)]), TREE).row(0, named=True)

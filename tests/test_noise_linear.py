@@ -75,6 +75,16 @@ def test_only_the_given_and_the_most_probable_labels_are_kept():
         assert set(kept) == {*np.argsort(-dense[row])[:2].tolist(), int(y[row])}
 
 
+def test_what_lies_below_a_given_label_is_kept_in_a_softmax():
+    y, embeddings = case(labels="abcd")
+    tree = Hierarchy.from_edges([("top", "a"), ("top", "b")], labels=["c", "d"])
+    given = given_of(tree, [["top"] if i % 3 == 0 else ["abcd"[k]] for i, k in enumerate(y)])
+    few = linear.cross_validated(given, embeddings, top_k=1)
+    wanted = {tree.index(x) for x in ("top", "a", "b")}
+    for row in range(0, len(y), 3):
+        assert wanted <= set(few.index[few.start[row] : few.start[row + 1]].tolist())
+
+
 def test_rare_labels_are_not_modelled_and_bad_arguments_are_refused():
     y, embeddings = case()
     given = given_of(Hierarchy.flat("abcz"), [["z"]] + [["abc"[i]] for i in y[1:]])

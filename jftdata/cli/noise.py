@@ -72,8 +72,10 @@ def audit(
         found = noise.Probabilities.of(_read(probabilities), images.hierarchy, exclusive=not sigmoid)
     elif vectors is not None and (not signals or "probabilities" in signals):
         found = noise.cross_validated(given, vectors, min_images=min_images, groups=copies, seed=seed)
+    # where images have several labels, sigmoids tell what is missing, and the audit fits a softmax for what is wrong
+    shared = found if probabilities is not None or (found is not None and found.exclusive) else None
     scores = noise.audit(
-        given, vectors, signals=signals or None, probabilities=found, groups=copies, num_neighbours=num_neighbours,
+        given, vectors, signals=signals or None, probabilities=shared, groups=copies, num_neighbours=num_neighbours,
         num_centroids=num_centroids, min_images=min_images, seed=seed,
     )  # fmt: skip
     ranked, pairs = noise.by_label(scores, images.hierarchy), noise.confusions(scores, images.hierarchy)

@@ -53,7 +53,8 @@ def audit(
         signals: which to use; all that the inputs allow by default. `wrong` comes from probabilities, to which those of the
             neighbours are added where embeddings are given; without probabilities from the neighbours' labels; else from the
             distances alone.
-        probabilities: out-of-sample ones of any model; None fits `linear.cross_validated` to the embeddings.
+        probabilities: out-of-sample ones of any model; None fits `linear.cross_validated` to the embeddings, a
+            softmax over given labels: in sigmoids with ancestors filled in the broad labels (`animal`) win.
         groups: what `dedup.group_pairs` returns; copies neither vote for each other nor share a model.
         num_neighbours: nearest images asked for, as far as there are so many.
         num_centroids: at most so many a label; labels with few images get one for every 40.
@@ -95,7 +96,9 @@ def audit(
         found = scores.score(given, said)
     if "probabilities" in used:
         if probabilities is None and own is not None:
-            probabilities = linear.cross_validated(given, own, min_images=min_images, groups=groups, seed=seed)
+            probabilities = linear.cross_validated(
+                given, own, kind="softmax", min_images=min_images, groups=groups, seed=seed
+            )
         assert probabilities is not None
         check_tree(probabilities.tree, given.tree)
         rows = probabilities.rows(given.images)

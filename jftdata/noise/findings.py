@@ -33,6 +33,7 @@ CONFUSIONS = {
     "shown": pl.String(),  # what the images more likely show
     "num_wrong": pl.Float64(),  # sum of the probabilities
     "num_likely": pl.Int64(),  # images at which the probability is above 0.5
+    "mean_wrong": pl.Float64(),  # mean of the probabilities, over the images at which `shown` is the other label
     "rate": pl.Float64(),  # num_wrong over all images scored for the given label
     "distance": pl.Int32(),  # edges between the two in the hierarchy; -1 without a common ancestor
     "examples": pl.List(pl.Int64()),  # images, most suspicious first
@@ -92,7 +93,8 @@ def confusions(audit: pl.DataFrame, tree: Hierarchy, *, num_examples: int = 3) -
         num_examples: images of each pair.
 
     Returns:
-        Columns of `CONFUSIONS`, the most images first (by `num_wrong`, then the labels).
+        Columns of `CONFUSIONS`, first the pairs in which many labels are wrong and nearly all of them are: by `num_wrong` times
+        the square of `mean_wrong`, then the labels. By `num_wrong` alone labels given often would come first, right or wrong.
 
     Raises:
         BadArgument: `num_examples` below 0.
@@ -106,7 +108,7 @@ def confusions(audit: pl.DataFrame, tree: Hierarchy, *, num_examples: int = 3) -
         .sort("wrong", "image", descending=[True, False])
         .group_by("label", "other_label", maintain_order=True)
         .agg(
-            num_wrong=pl.col("wrong").sum(), num_likely=(pl.col("wrong") > 0.5).sum(),
+            num_wrong=pl.col("wrong").sum(), num_likely=(pl.col("wrong") > 0.5).sum(), mean_wrong=pl.col("wrong").mean(),
             examples=pl.col("image").head(num_examples),
         )
         .join(scored, on="label")
@@ -117,8 +119,8 @@ def confusions(audit: pl.DataFrame, tree: Hierarchy, *, num_examples: int = 3) -
         found.with_columns(
             rate=pl.col("num_wrong") / pl.col("of"), distance=pl.Series(evaluation.distances(tree, other, one))
         )
+        .sort(pl.col("num_wrong") * pl.col("mean_wrong") ** 2, "given", "shown", descending=[True, False, False])
         .select(pl.col(name).cast(dtype) for name, dtype in CONFUSIONS.items())
-        .sort("num_wrong", "given", "shown", descending=[True, False, False])
     )
 
 

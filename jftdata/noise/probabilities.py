@@ -39,7 +39,8 @@ class Probabilities:
 
         Args:
             frame: columns of `PROBABILITIES`, in any order. Give each image's given labels and its most probable ones, ten
-                or so; a model must not have been trained on the image.
+                or so, and of a softmax those below a given label, which speak for it; a model must not have been trained on
+                the image.
             tree: the hierarchy of the catalog.
             exclusive: False for sigmoids.
 

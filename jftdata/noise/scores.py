@@ -52,7 +52,8 @@ class Scores:
 def score(given: Given, evidence: Evidence, *, counted: Evidence | None = None) -> Scores:
     """Probability that each given label is wrong.
 
-    Their mean is the estimated share of wrong labels, which itself is counted where evidence for the given label is least.
+    Their mean is the estimated share of wrong labels, which itself is counted where evidence for the given label is least. What
+    other given labels say already, and labels above where they are most of the evidence, pull towards that mean.
 
     Args:
         given: the labels.
@@ -72,11 +73,12 @@ def score(given: Given, evidence: Evidence, *, counted: Evidence | None = None) 
     odds = (1 - rates.uneven) * even + rates.uneven * uneven
     odds[known] += _shift(odds[known], rates.overall)
     p = 1 / (1 + np.exp(-odds.clip(-50, 50)))
-    silent = (evidence.above + evidence.aside).clip(0, 1)
+    less_specific = evidence.above > 0.5
+    silent = (evidence.aside + np.where(less_specific, evidence.above, 0.0)).clip(0, 1)
     p = (1 - silent) * p + silent * rates.overall
     p[~known] = np.nan
     other = np.where((most > 0) & known, evidence.label[which] if len(evidence.label) else -1, -1)
-    return Scores(p, other.astype(np.int32), rates.overall if known.any() else float("nan"), evidence.above > 0.5)
+    return Scores(p, other.astype(np.int32), rates.overall if known.any() else float("nan"), less_specific)
 
 
 def _heaviest(start: NDArray[np.int64], weight: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
@@ -142,7 +144,8 @@ class _Rates:
         lifts = []
         for part in SHARES:
             images = part * self._size.astype(np.float64)
-            count = np.bincount(at, ((images[j[at]] - rank) / tied).clip(0, 1), minlength=len(j))
+            inside = ((images[j[at]] - rank) / tied).clip(0, 1)
+            count = np.bincount(at, inside, minlength=len(j))
             expected = float((images * (1 - self._share)).sum())
             common = min(max(float(count.sum()), 0.5) / max(expected, 1e-12), 1.0)
             of_siblings = float((images * sibling_share).sum())
@@ -151,7 +154,7 @@ class _Rates:
             lifts.append((count / prior + PSEUDO) / (images[j] + PSEUDO))
         self._lift = np.minimum.reduce(lifts)
         by_chance = float(((images * common) ** 2).sum() * (self._share**2).sum())
-        repeats = float((count * (count - 1)).sum()) / max(by_chance, 1e-12)
+        repeats = float((count**2).sum() - (inside**2).sum()) / max(by_chance, 1e-12)
         low, high = UNEVEN
         self.uneven = min(max((repeats - low) / (high - low), 0.0), 1.0)
         self.overall = max(self.overall, self._overall(at, rank, tied))
