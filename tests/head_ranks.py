@@ -94,6 +94,9 @@ def _rank(rank: int, folder: Path) -> None:
         head = SplitHead(NUM_FEATURES, 10, seed=9, group=groups[world], dtype=torch.float64)
         more = load_rows(folder / "logistic-3", head)
         save_file({**head.state_dict(), **more}, folder / f"resharded-{world}-{rank}.safetensors")
+        few = SplitHead(NUM_FEATURES, 5, seed=9, group=groups[world], dtype=torch.float64)
+        more = load_rows(folder / "soft-4", few)
+        save_file({**few.state_dict(), **more}, folder / f"few-{world}-{rank}.safetensors")
     inputs, targets = batch("logistic", rank, 4 if rank else 3)
     try:
         SplitHead(NUM_INPUTS, 10, seed=0, dtype=torch.float64).loss(inputs, targets, Logistic())

@@ -81,6 +81,12 @@ def test_a_softmax_refuses_unknown_labels(objective: Softmax | TreeSoftmax) -> N
         objective.on(targets)
 
 
+def test_a_tree_of_other_labels_is_refused() -> None:
+    targets = Targets.of(of_lists([[0]]), num_labels=3)
+    with pytest.raises(BadArgument, match="has 2 labels, the targets 3"):
+        TreeSoftmax.of(Hierarchy.flat(["a", "b"])).on(targets)
+
+
 def test_smoothing_must_be_below_one() -> None:
     with pytest.raises(BadArgument, match="`smoothing`"):
         Softmax(smoothing=1.0)

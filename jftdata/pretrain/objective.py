@@ -184,7 +184,7 @@ class Asymmetric(PerLabel):
 
     Positive: (1 - p)^gamma_positive softplus(-z). Negative, with q = max(p - margin, 0): -q^gamma_negative log(1 - q).
 
-    Source: Ridnik et al. 2021, *Asymmetric Loss For Multi-Label Classification*, equations 4 to 7; the defaults are theirs.
+    Source: Ridnik et al. 2021, *Asymmetric Loss For Multi-Label Classification*, section 2; the defaults are theirs.
     """
 
     gamma_positive: float = 0.0
@@ -223,7 +223,7 @@ class _PerLabelBatch:
     def block(self, logits: Tensor, first: int, log_sums: Tensor) -> tuple[Tensor, Tensor]:
         targets, loss = self._targets, self._loss
         if loss.offset is not None:
-            logits = logits + loss.offset[first : first + logits.shape[1]]
+            logits += loss.offset[first : first + logits.shape[1]]
         part = entries(targets.label, first, logits.shape[1])
         row, column = targets.image[part], targets.label[part] - first
         picked = logits[row, column]

@@ -54,7 +54,7 @@ class _SoftmaxBatch:
 
     def block(self, logits: Tensor, first: int, log_sums: Tensor) -> tuple[Tensor, Tensor]:
         targets, smoothing = self._targets, self._loss.smoothing
-        log_p = (self._adjusted(logits, first) - log_sums[:, None]) * self._labelled
+        log_p = self._adjusted(logits, first).sub_(log_sums[:, None]).mul_(self._labelled)
         part = entries(targets.label, first, logits.shape[1])
         at = targets.image[part], targets.label[part] - first
         share = self._share[part].to(log_p.dtype)
@@ -100,6 +100,10 @@ class TreeSoftmax:
         return cls(start, label.to(device), torch.from_numpy(group.astype(np.int64)).to(device))
 
     def on(self, targets: Targets) -> BatchLoss:
+        if targets.num_labels != len(self.edge_start) - 1:
+            raise BadArgument(
+                f"the hierarchy has {len(self.edge_start) - 1} labels, the targets {targets.num_labels}. Give those of one."
+            )
         return _TreeBatch(self, targets)
 
 
