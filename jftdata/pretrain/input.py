@@ -1,37 +1,49 @@
 """Batches of a subset: order and augmentation of every image are functions of (seed, step), for any number of threads.
 
-The order is that of a `jftdata.subset.stream`; a copy of an image is augmented otherwise.
+The order is that of a `jftdata.subset.stream`; a copy of an image is augmented otherwise. Threads read, decode, resize and
+write into the batch's array, a bounded number of batches ahead; lists of images are never copied.
 """
 
+import math
+import os
+from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import polars as pl
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
-from jftdata import images
 from jftdata.catalog import Catalog
-from jftdata.pixels import PLACE, map_images
+from jftdata.errors import BadArgument, ImageRejected, TooManyRejects
+from jftdata.pretrain.augment import Augmentation
+from jftdata.pretrain.places import Places
+from jftdata.subset.stream import Batch as Drawn
 from jftdata.subset.stream import Stream
 
+ALWAYS_ALLOWED = 10
+"""Bad images that do not stop a run that allows any."""
+_GROUP = 16
+_GROUPS_AHEAD = 4
+"""Of a worker."""
 
-@dataclass(frozen=True)
-class Augmentation:
-    """Resize to a square, random crop, random mirror."""
-
-    resize: int
-    image_size: int
+__all__ = ["Augmentation", "Batch", "batches", "steps_per_epoch"]
 
 
 @dataclass(frozen=True)
 class Batch:
     """One step's images."""
 
-    pixels: NDArray[np.uint8]
-    """(B, size, size, 3)."""
+    pixels: NDArray[np.uint8] | Tensor
+    """(B, size, size, 3); a uint8 tensor where a device was given."""
     rows: NDArray[np.int64]
-    """(B,) row of each image in the table the batches were made from."""
+    """(B,) row of each image in the table the batches were made from; of what stands in for a bad one, not of the bad one."""
+    rejected: list[tuple[int, str, str]] = field(default_factory=list)
+    """Images of the batch that could not be read, as rows of `pixels.UNREAD`."""
 
 
 def steps_per_epoch(num_images: int, batch_size: int) -> int:
@@ -44,47 +56,131 @@ def steps_per_epoch(num_images: int, batch_size: int) -> int:
 
 
 def batches(
-    catalog: Catalog, table: pl.DataFrame, augmentation: Augmentation, *, stream: Stream, first_step: int, num_steps: int,
-    workers: int | None = None,
+    catalog: Catalog, table: Places | pl.DataFrame, augmentation: Augmentation, *, stream: Stream, first_step: int,
+    num_steps: int, workers: int | None = None, device: torch.device | None = None, world_size: int = 1, rank: int = 0,
+    max_rejects: float = 0.0,
 ) -> Iterator[Batch]:  # fmt: skip
     """The batches of steps `first_step` to `num_steps`.
 
     Args:
         catalog: where the bytes are.
-        table: a row an image with the columns of `pixels.PLACE`, in the order of `stream.images`.
-        augmentation: resize, crop and mirror.
+        table: a row an image, in the order of `stream.images`: places, or a frame with the columns of `pixels.PLACE`.
+        augmentation: resize, crop, mirror and more.
         stream: order, batch size and seed.
         first_step: resuming here gives what an undisturbed run would have given.
         num_steps: step to end before.
         workers: decoding threads; None is one a core.
+        device: threads only read and decode, and all else is done here; None does all on threads.
+        world_size: ranks that share each batch.
+        rank: whose share to give.
+        max_rejects: an image that is gone or damaged is replaced by the one before it in the batch (the first good one after it, if
+            there is none), until more than this share of the stream's images and more than 10 are bad. 0 allows none. Bytes that
+            have changed into those of another image are not noticed.
+
+    Raises:
+        BadArgument: another number of rows than the stream has images, ranks that do not share a batch evenly.
+        ImageRejected: a bad image where none is allowed.
+        TooManyRejects: more bad images than allowed, or no good one in a batch.
     """
-    places = table.select(PLACE)
-    for _, epoch, first, last in stream.spans(first_step, num_steps):
-        rows, draw = stream.rows(epoch, first, last), stream.draw(epoch, np.arange(first, last))
-        yield from _cut(catalog, places, rows, draw, augmentation, stream.batch_size, workers)
+    places = table if isinstance(table, Places) else Places.of_rows(catalog, table)
+    if len(places) != len(stream.images):
+        raise BadArgument(f"`table` must have a row for each of the {len(stream.images)} images. Got {len(places)}.")
+    drawn = stream.batches(first_step, num_steps, world_size=world_size, rank=rank)
+    return _batches(places, augmentation, stream, drawn, workers or os.cpu_count() or 1, device, max_rejects)
 
 
-def _cut(
-    catalog: Catalog, places: pl.DataFrame, order: NDArray[np.int64], draw: NDArray[np.uint64], augmentation: Augmentation,
-    batch_size: int, workers: int | None,
+def _batches(
+    places: Places, augmentation: Augmentation, stream: Stream, drawn: Iterator[Drawn], workers: int,
+    device: torch.device | None, max_rejects: float,
 ) -> Iterator[Batch]:  # fmt: skip
-    resize, size = augmentation.resize, augmentation.image_size
-    room = np.uint64(resize - size + 1)
-    top = (draw >> np.uint64(40)) % room
-    left = ((draw >> np.uint64(16)) & np.uint64(0xFFFFFF)) % room
-    mirror = (draw & np.uint64(1)).astype(bool)
+    rejects = _Rejects(stream, max_rejects)
+    ahead = 1 + math.ceil(workers * _GROUPS_AHEAD * _GROUP / stream.batch_size)
+    waiting: deque[_Work] = deque()
+    pool = ThreadPoolExecutor(workers)
+    try:
+        for batch in drawn:
+            waiting.append(_Work(places, augmentation, batch, stream.draw(batch.epoch, batch.positions), pool, device))
+            if len(waiting) > ahead:
+                yield waiting.popleft().result(rejects)
+        while waiting:
+            yield waiting.popleft().result(rejects)
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
 
-    def load(i: int, data: bytes) -> NDArray[np.uint8]:
-        pixels = images.resize(images.decode(data)[0], width=resize, height=resize)
-        y, x = int(top[i]), int(left[i])
-        crop = pixels[y : y + size, x : x + size]
-        return crop[:, ::-1] if mirror[i] else crop
 
-    ready: list[NDArray[np.uint8]] = []
-    done = 0
-    for pixels in map_images(catalog, places[order], load, workers=workers, ahead=4 * batch_size):
-        ready.append(pixels)
-        if len(ready) == min(batch_size, len(order) - done):
-            yield Batch(np.stack(ready), order[done : done + len(ready)])
-            done += len(ready)
-            ready = []
+class _Work:
+    """A batch being made."""
+
+    def __init__(
+        self, places: Places, augmentation: Augmentation, batch: Drawn, draws: NDArray[np.uint64],
+        pool: ThreadPoolExecutor, device: torch.device | None,
+    ) -> None:  # fmt: skip
+        self._places, self._augmentation, self._device = places, augmentation, device
+        self._rows, self._draws = batch.rows, draws
+        size = augmentation.image_size
+        self._pixels = np.empty((0 if device else len(draws), size, size, 3), np.uint8)
+        self._parts: list[Tensor | None] = [None] * len(draws)
+        self._errors: dict[int, ImageRejected] = {}
+        self._futures: list[Future[None]] = [
+            pool.submit(self._make, first, first + _GROUP) for first in range(0, len(draws), _GROUP)
+        ]
+
+    def _make(self, first: int, last: int) -> None:
+        for i, draw in enumerate(self._draws[first:last], first):
+            try:
+                part = self._augmentation.load(self._places.read(int(self._rows[i])), draw)
+            except ImageRejected as error:
+                self._errors[i] = error
+                continue
+            if self._device is None:
+                self._pixels[i] = self._augmentation.finish(part, draw)
+            else:
+                tensor = torch.from_numpy(np.array(part))
+                self._parts[i] = tensor.pin_memory() if self._device.type == "cuda" else tensor
+
+    def result(self, rejects: "_Rejects") -> Batch:
+        """Wait for the images; put others in the place of bad ones."""
+        for future in self._futures:
+            future.result()
+        bad = sorted(self._errors)
+        rows = self._rows
+        pixels: Any = self._pixels if self._device is None else self._on_device(self._device)
+        rejected = [rejects.add(int(rows[i]), self._errors[i]) for i in bad]
+        if bad:
+            good = np.setdiff1d(np.arange(len(rows)), bad)
+            if not len(good):
+                raise TooManyRejects(
+                    f"none of the {len(rows)} images of a batch can be read; the first: {self._errors[0]}. Bring the files "
+                    "back."
+                )
+            instead = good[np.maximum(np.searchsorted(good, bad) - 1, 0)]
+            rows = rows.copy()
+            rows[bad], pixels[bad] = rows[instead], pixels[instead]
+        return Batch(pixels, rows, rejected)
+
+    def _on_device(self, device: torch.device) -> Tensor:
+        size = self._augmentation.image_size
+        pixels = torch.empty((len(self._draws), size, size, 3), dtype=torch.uint8, device=device)
+        for i, (part, draw) in enumerate(zip(self._parts, self._draws, strict=True)):
+            if part is not None:
+                pixels[i] = self._augmentation.finish_on(part.to(device, non_blocking=True), draw)
+        return pixels
+
+
+class _Rejects:
+    """Bad images so far, each counted once."""
+
+    def __init__(self, stream: Stream, share: float) -> None:
+        self._images, self._share, self._seen = stream.images, share, set[int]()
+
+    def add(self, row: int, error: ImageRejected) -> tuple[int, str, str]:
+        if not self._share:
+            raise error
+        image = int(self._images[row])
+        self._seen.add(image)
+        if len(self._seen) > max(ALWAYS_ALLOWED, self._share * len(self._images)):
+            raise TooManyRejects(
+                f"{len(self._seen)} of {len(self._images)} images cannot be read, more than {self._share:.2%} and "
+                f"{ALWAYS_ALLOWED}; the last, image {image}: {error}. Bring the files back, or make a subset without them."
+            )
+        return image, error.reason, str(error)
