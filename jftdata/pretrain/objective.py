@@ -227,15 +227,15 @@ class _PerLabelBatch:
         part = entries(targets.label, first, logits.shape[1])
         row, column = targets.image[part], targets.label[part] - first
         picked = logits[row, column]
-        yes = torch.ones_like(picked, dtype=torch.bool) if targets.positive is None else targets.positive[part]
+        yes: slice | Tensor = slice(None)
         if targets.positive is None:
             value, slope = _with_slope(loss.negative, logits)
-            value = value - loss.negative(picked).sum()
+            value -= loss.negative(picked).sum()
         else:
-            value, slope = logits.new_zeros(()), torch.zeros_like(logits)
-            negatives, slopes = _with_slope(loss.negative, picked[~yes])
-            value = value + negatives
-            slope[row[~yes], column[~yes]] = slopes
+            yes, no = targets.positive[part], ~targets.positive[part]
+            slope = torch.zeros_like(logits)
+            value, slopes = _with_slope(loss.negative, picked[no])
+            slope[row[no], column[no]] = slopes
         positives, slopes = _with_slope(loss.positive, picked[yes])
         slope[row[yes], column[yes]] = slopes
         return (value + positives) / targets.num_images, slope.div_(targets.num_images)
