@@ -1,8 +1,8 @@
 """Out-of-sample probabilities from embeddings: a linear model, cross-validated, so that no image is judged by itself.
 
-Softmax regression over given labels, of which an image with several counts for each in part, or one logistic regression a label, in which an image given `fruit`
-counts for `fruit` and says nothing of `apple`. Cost: about 4 n d K multiply-adds a step, 60 steps a fold; 10,000 images of 512
-dimensions and 344 labels take half a minute on two cores. Memory: blocks of images by labels, never all.
+Softmax regression over given labels, an image with several counting for each in part; or one logistic regression a label, in which
+an image given `fruit` counts for `fruit` and says nothing of `apple`. Cost: about 4 n d K multiply-adds a step, 60 steps a fold;
+10,000 images of 512 dimensions and 344 labels take half a minute on two cores. Memory: blocks of images by labels, never all.
 """
 
 from typing import Literal
