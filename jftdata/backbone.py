@@ -5,9 +5,9 @@ lies below both. Loads torch.
 """
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from queue import SimpleQueue
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -30,8 +30,20 @@ ARCHITECTURES: dict[str, tuple[type[BasicBlock | Bottleneck], list[int]]] = {
 """Block and blocks a stage; `resnet10` is not in He et al. 2015, it is the smallest net of the family."""
 
 
-def build(architecture: str, *, num_outputs: int, seed: int) -> ResNet:
+def build(
+    architecture: str, *, num_outputs: int, seed: int, bottleneck_stride: str = "3x3", stem: str = "large",
+    zero_init: bool = False,
+) -> ResNet:  # fmt: skip
     """A ResNet with fresh weights that depend on the seed alone.
+
+    Args:
+        architecture: one of `ARCHITECTURES`.
+        num_outputs: columns of the head, `fc`.
+        seed: of the weights.
+        bottleneck_stride: which convolution of a bottleneck halves the picture, `3x3` as in torchvision and timm, or `1x1` as in
+            He et al. 2015.
+        stem: `large`, 7x7 with stride 2 and a max-pool, or `small`, 3x3 with stride 1 and none.
+        zero_init: start the last batch norm of each block at zero.
 
     Raises:
         UnknownName: no such architecture.
@@ -44,7 +56,23 @@ def build(architecture: str, *, num_outputs: int, seed: int) -> ResNet:
     block, layers = ARCHITECTURES[architecture]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return ResNet(block, layers, num_classes=num_outputs)
+        net = ResNet(block, layers, num_classes=num_outputs, zero_init_residual=zero_init)
+        if stem == "small":
+            net.conv1 = nn.Conv2d(3, 64, 3, padding=1, bias=False)
+            nn.init.kaiming_normal_(net.conv1.weight, mode="fan_out", nonlinearity="relu")
+            net.maxpool = nn.Identity()
+    if bottleneck_stride == "1x1":
+        for module in net.modules():
+            if isinstance(module, Bottleneck):
+                module.conv1.stride, module.conv2.stride = module.conv2.stride, (1, 1)
+    return net
+
+
+def of_config(config: Mapping[str, Any], *, num_outputs: int, seed: int = 0) -> ResNet:
+    """The network a pretraining config describes; fields that an older config does not have take their defaults."""
+    known = ("bottleneck_stride", "stem", "zero_init")
+    options = {name: config[name] for name in known if name in config}
+    return build(config["architecture"], num_outputs=num_outputs, seed=seed, **options)
 
 
 def load(checkpoint: Checkpoint) -> ResNet:
@@ -54,7 +82,7 @@ def load(checkpoint: Checkpoint) -> ResNet:
         BadInput: the weights do not fit the config.
     """
     weights = checkpoint.load_weights()
-    net = build(checkpoint.config["architecture"], num_outputs=len(weights["fc.bias"]), seed=0)
+    net = of_config(checkpoint.config, num_outputs=len(weights["fc.bias"]))
     try:
         net.load_state_dict(weights, strict=True)
     except RuntimeError as error:
@@ -80,9 +108,10 @@ def pick_device(name: str) -> torch.device:
         raise BadArgument(f"`device` must be auto, cpu or cuda. Got {name!r}.") from None
 
 
-def to_input(pixels: NDArray[np.uint8], device: torch.device) -> Tensor:
+def to_input(pixels: NDArray[np.uint8] | Tensor, device: torch.device) -> Tensor:
     """(n, H, W, 3) uint8 to (n, 3, H, W) float32 in [-1, 1], channels last in memory."""
-    batch = torch.from_numpy(pixels).to(device, non_blocking=True).permute(0, 3, 1, 2)
+    there = pixels if isinstance(pixels, Tensor) else torch.from_numpy(pixels)
+    batch = there.to(device, non_blocking=True).permute(0, 3, 1, 2)
     return batch.float().div_(127.5).sub_(1.0)
 
 

@@ -23,6 +23,8 @@ WEIGHTS = "model.safetensors"
 LABELS = "labels.json"
 METRICS = "metrics.jsonl"
 IMAGES = "images.parquet"
+BEST = "best.safetensors"
+REJECTED = "rejected.parquet"
 
 
 @dataclass(frozen=True, eq=False)

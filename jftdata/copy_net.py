@@ -135,7 +135,7 @@ def _train(
 ) -> int:  # fmt: skip
     net = backbone.build(config.architecture, num_outputs=DIMENSIONS, seed=config.seed)
     net.train().to(device, memory_format=torch.channels_last)
-    opt = optimizer(config, net)
+    opt = optimizer(config, net.parameters())
     states, metrics = folder / "states", folder / METRICS
     done = state.load(states, net, opt)
     rows = [json.loads(line) for line in metrics.read_text().splitlines()] if metrics.exists() else []

@@ -17,20 +17,25 @@ def set_quiet(quiet: bool) -> None:
 
 
 @contextmanager
-def progress(what: str, *, total: int | None, unit: str) -> Iterator["tqdm[Any]"]:
+def progress(
+    what: str, *, total: int | None, unit: str, initial: int = 0, hidden: bool = False
+) -> Iterator["tqdm[Any]"]:
     """A tqdm bar that names the step; call `.update(n)` on it.
 
     Args:
         what: the step, a few words.
         total: number of units, None when unknown.
         unit: what is counted, for example `image`.
+        initial: units that were done before; the rate leaves them out.
+        hidden: show nothing, in a process beside the one that shows it.
     """
     terminal = sys.stderr.isatty()
     bar: tqdm[Any] = tqdm(
         total=total,
+        initial=initial,
         desc=what,
         unit=f" {unit}",
-        disable=_quiet,
+        disable=_quiet or hidden,
         file=sys.stderr,
         mininterval=0.2 if terminal else 10.0,
         dynamic_ncols=terminal,

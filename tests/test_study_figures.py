@@ -11,7 +11,7 @@ import pytest
 from jftdata import tail
 from jftdata.study import figures
 from jftdata.study.curves import fit_log
-from jftdata.study.figures import LossCurve, ScoreCurve
+from jftdata.study.figures import RunCurve, ScoreCurve
 
 
 def counts(given: list[int], names: list[str] | None = None) -> pl.DataFrame:
@@ -34,8 +34,8 @@ def score_curve(*, seeds: int = 3, sizes: tuple[int, ...] = (100, 300, 1000), mo
 
 DRAW: list[Callable[[str], str]] = [
     lambda prefix: figures.rank_frequency(counts([500, 120, 30, 4, 1]), prefix=prefix),
-    lambda prefix: figures.loss_curves(
-        [LossCurve(num_train_images=n, images=range(10, 10 * n, 10), loss=[1.0] * (n - 1)) for n in (30, 300)],
+    lambda prefix: figures.run_curves(
+        [RunCurve(num_train_images=n, images=range(10, 10 * n, 10), value=[1.0] * (n - 1)) for n in (30, 300)],
         prefix=prefix,
     ),
     lambda prefix: figures.scores([score_curve(), score_curve(mode="fine-tuned")], prefix=prefix),

@@ -2,6 +2,7 @@
 
 import functools
 import json
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -56,7 +57,8 @@ def answers(function: _F) -> Callable[..., None]:
     def wrapped(*args: Any, as_json: bool, quiet: bool, **kwargs: Any) -> None:
         set_quiet(quiet)
         answer = function(*args, **kwargs)
-        click.echo(json.dumps(answer.data, default=str, ensure_ascii=False) if as_json else answer.text)
+        if os.environ.get("RANK", "0") == "0":  # of torchrun's processes one speaks
+            click.echo(json.dumps(answer.data, default=str, ensure_ascii=False) if as_json else answer.text)
 
     return wrapped
 

@@ -67,6 +67,34 @@ def fill_in(tree: Hierarchy, start: NDArray[np.int64], index: NDArray[np.int32])
     return _closed(tree, start, index, tree.ancestor_start, tree.ancestor_index)
 
 
+def signed(
+    tree: Hierarchy, positive: ragged.Ragged, negative: ragged.Ragged, *, policy: FillIn = FillIn()
+) -> tuple[ragged.Ragged, ragged.Ragged]:
+    """Positive and negative labels of each image with what follows from them; what is both is positive.
+
+    Args:
+        tree: the hierarchy.
+        positive: given labels as (start, index).
+        negative: labels each image is known not to show, in the same layout.
+        policy: what follows from a label.
+
+    Returns:
+        Both in the same layout, ascending within an image.
+
+    Raises:
+        BadInput: a label index out of range.
+    """
+    yes = fill_in(tree, *positive) if policy.ancestors else positive
+    if policy.descendants:
+        negative = _closed(
+            tree, *negative, *ragged.transpose(tree.ancestor_start, tree.ancestor_index, tree.num_labels)
+        )
+    width = np.int64(max(tree.num_labels, 1))
+    keys = [ragged.owners(start) * width + index for start, index in (yes, negative)]
+    kept = keys[1][~ragged.in_sorted(keys[1], np.sort(keys[0]))]
+    return yes, ragged.from_keys(kept, num_rows=len(negative[0]) - 1, width=int(width))
+
+
 @overload
 def multi_hot(tree: Hierarchy, label_lists: LabelLists) -> NDArray[np.bool_]: ...
 @overload

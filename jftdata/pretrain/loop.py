@@ -1,205 +1,400 @@
 """The training loop: a Subset and a config in, a Checkpoint out, going on from the last saved state after any kill.
 
-On a CPU a killed and resumed run ends with the bits of an undisturbed one. A NaN loss stops before the step. SIGINT and SIGTERM
-save and stop.
+On a CPU a killed and resumed run ends with the bits of an undisturbed one. A loss or gradient that is not finite stops before the
+step. SIGINT and SIGTERM save and stop. Under torchrun every process trains its share of each batch; a run may go on with another
+number of processes.
 """
 
 import dataclasses
-import json
 import math
-import shutil
 import signal
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import polars as pl
 import torch
-from safetensors.torch import save_file
-from torch import Tensor
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
 from jftdata import backbone, storage
 from jftdata.catalog import label_arrays
-from jftdata.checkpoint import FORMAT, IMAGES, LABELS, METRICS, WEIGHTS, Checkpoint
+from jftdata.checkpoint import FORMAT, METRICS, Checkpoint
 from jftdata.errors import BadArgument, Interrupted, NonFinite
 from jftdata.hierarchy import Hierarchy
-from jftdata.hierarchy.targets import fill_in
-from jftdata.pixels import PLACE
+from jftdata.hierarchy.targets import FillIn, fill_in, signed
 from jftdata.pretrain import state
+from jftdata.pretrain.augment import Augmentation
 from jftdata.pretrain.config import PretrainConfig
-from jftdata.pretrain.input import Augmentation, Batch, batches, steps_per_epoch
-from jftdata.pretrain.objective import log_odds, logistic
-from jftdata.pretrain.schedule import learning_rate, optimizer
+from jftdata.pretrain.head import SplitHead
+from jftdata.pretrain.input import Batch, batches, steps_per_epoch
+from jftdata.pretrain.keep import STATES, Best, Keeping, Rejected, finish, weights
+from jftdata.pretrain.model import Trained, fresh, start_from
+from jftdata.pretrain.monitor import Monitor, operations, peak
+from jftdata.pretrain.objective import Asymmetric, Focal, Logistic, Objective, Targets, log_odds
+from jftdata.pretrain.places import Places
+from jftdata.pretrain.ranks import Ranks, joined
+from jftdata.pretrain.schedule import Average, gradient_norm, learning_rate, optimizer
+from jftdata.pretrain.softmax import Softmax, TreeSoftmax, log_share
 from jftdata.progress import progress
 from jftdata.subset import Subset
 from jftdata.subset.stream import Stream
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 _LOG_ROWS = 100
 """About so many rows of metrics a run."""
 
 
 def run(
-    subset: Subset, config: PretrainConfig, *, out: Path | str, workers: int | None = None, device: str = "auto",
-    save_every: float = 60.0,
+    subset: Subset, config: PretrainConfig, *, out: Path | str, init: Checkpoint | None = None,
+    validation: Subset | None = None, max_rejects: float = 0.001, workers: int | None = None, device: str = "auto",
+    keeping: Keeping | None = None,
 ) -> Checkpoint:  # fmt: skip
-    """Pretrain a ResNet on a subset with per-label logistic loss, ancestors filled in.
+    """Pretrain a ResNet on a subset.
 
     Args:
         subset: the images; their bytes are read from where they are. With weights an image comes that often an epoch.
-        config: everything that decides the result.
+        config: everything that decides the weights; `jftdata.recipes` has named ones.
         out: folder of the checkpoint; the same call again returns it at once or goes on where a killed one stopped.
-        workers: decoding threads; None is one a core.
+        init: start from its weights; its head is taken over label by label.
+        validation: images with the same labels to compute mAP@100 on while training; the weights with the best are kept, too.
+        max_rejects: share of the images that may be gone or damaged, and ten at least; another image of the batch stands in for
+            them, and they are listed in `rejected.parquet`. 0 allows none.
+        workers: decoding threads of each process; None is one a core.
         device: `auto`, `cpu` or `cuda`.
-        save_every: seconds between saved states.
+        keeping: what is saved, and how often; None is every minute.
 
     Returns:
         The checkpoint; its folder also holds `metrics.jsonl`.
 
     Raises:
         OutputExists: `out` was made with another subset or config.
-        NonFinite: the loss is NaN or infinite; the images of the batch are named.
+        NonFinite: the loss or gradient is NaN or infinite; the images of the batch are named.
         Interrupted: SIGINT or SIGTERM; the state is saved.
-        ImageRejected: bytes that are gone or damaged.
+        TooManyRejects: more images are gone or damaged than `max_rejects`.
+        BadInput: weights to start from or images to validate on that do not fit.
 
     Source: Sun et al. 2017, sections 4.1 and 4.2.
     """
-    target = backbone.pick_device(device)
     an_epoch = len(subset) if subset.weights is None else int(subset.weights.sum())
     if an_epoch < 2:
         raise BadArgument(f"`subset` must have at least 2 images an epoch, for batch norm. Got {an_epoch}.")
     stream = Stream(
         images=subset.images, weights=subset.weights, seed=config.seed, batch_size=min(config.batch_size, an_epoch)
     )
-    made_with = {"config": dataclasses.asdict(config)}
+    keeping = keeping or Keeping()
+    made_with: dict[str, Any] = {"config": dataclasses.asdict(config)}
     inputs = {"subset": subset.fingerprint, "catalog": subset.catalog.fingerprint}
-    with storage.building(out, format=FORMAT, made_with=made_with, inputs=inputs) as build:
-        if build is not None:
-            steps = _train(subset, stream, config, build.folder, workers, target, save_every)
-            build.facts = {
-                "num_train_images": len(subset) if steps else 0,
-                "num_steps": steps,
-                "num_images_seen": steps * stream.batch_size,
-                "catalog_path": str(subset.catalog.path.resolve()),
-            }
+    if init is not None:
+        inputs["init"] = init.fingerprint
+    if validation is not None:
+        inputs["validation"] = validation.fingerprint
+        made_with["validate_every"] = keeping.validate_every
+    with joined(device) as ranks:
+        job = _Job(subset, stream, config, init, validation, workers, max_rejects, keeping, ranks)
+        if ranks.first:
+            with storage.building(out, format=FORMAT, made_with=made_with, inputs=inputs) as build:
+                ranks.from_first(None if build is None else build.folder)
+                if build is not None:
+                    build.facts = {**_train(job, build.folder), "catalog_path": str(subset.catalog.path.resolve())}
+        else:
+            folder = ranks.from_first(None)
+            if folder is not None:
+                _train(job, folder)
+        ranks.wait()
     return Checkpoint.open(out)
 
 
-def _train(
-    subset: Subset, stream: Stream, config: PretrainConfig, folder: Path, workers: int | None, device: torch.device,
-    save_every: float,
-) -> int:  # fmt: skip
-    tree = subset.catalog.hierarchy
-    table = subset.catalog.rows(subset.images, columns=["image", *PLACE, "labels"])
-    start, index = fill_in(tree, *label_arrays(table["labels"]))
-    net = backbone.build(config.architecture, num_outputs=tree.num_labels, seed=config.seed)
-    if config.prior_bias:
-        times = None if subset.weights is None else np.repeat(subset.weights, np.diff(start))
-        counts = np.bincount(index, times, minlength=tree.num_labels).round().astype(np.int64)
-        net.fc.bias.data.copy_(torch.from_numpy(log_odds(counts, round(stream.mean_length))))
-    net.train().to(device, memory_format=torch.channels_last)
-    opt = optimizer(config, net)
-    batch_size = stream.batch_size
-    in_epoch = steps_per_epoch(int(stream.mean_length), batch_size)
+@dataclass(frozen=True)
+class _Job:
+    """What a run was asked."""
+
+    subset: Subset
+    stream: Stream
+    config: PretrainConfig
+    init: Checkpoint | None
+    validation: Subset | None
+    workers: int | None
+    max_rejects: float
+    keeping: Keeping
+    ranks: Ranks
+
+
+def _train(job: _Job, folder: Path) -> dict[str, Any]:
+    """Train to the end and write the checkpoint's files; returns its facts."""
+    config, stream, ranks, keeping = job.config, job.stream, job.ranks, job.keeping
+    model, taken_over = _model(job)
+    opt = optimizer(config, model.parameters())
+    average = None if config.ema_decay is None else Average(model.net, config.ema_decay)
+    in_epoch = steps_per_epoch(int(stream.mean_length), stream.batch_size)
     num_steps = round(config.total_epochs * in_epoch)
-    states = folder / "states"
-    done = state.load(states, net, opt)
-    metrics = _Metrics(folder / METRICS, done, every=max(1, num_steps // _LOG_ROWS))
-    made = batches(
-        subset.catalog, table, Augmentation(config.resize, config.image_size), stream=stream, first_step=done,
-        num_steps=num_steps, workers=workers,
-    )  # fmt: skip
-    with _signals() as signals, progress(f"pretrain {len(subset)}", total=num_steps * batch_size, unit="image") as bar:
-        bar.update(done * batch_size)
+    done = state.load(folder / STATES, model, opt, average=average, split=model.split)
+    monitor = _monitor(job, folder, model, done, num_steps)
+    best, every = Best.read(folder), max(1, round(keeping.validate_every * in_epoch))
+    trained: nn.Module = _parallel(model) if ranks.world_size > 1 and num_steps else model
+    places = _places(job, folder)
+    made, labels = _batches(job, places, done, num_steps), _Labels(places, config, ranks.device)
+    rejected = Rejected(folder / STATES, ranks.rank)
+    with _signals() as signals, _bar(job, done, num_steps) as bar:
         saved = time.monotonic()
-        for step, batch in enumerate(made, done):
+        for step in range(done, num_steps):
+            asked = time.monotonic()
+            batch = next(made)
+            rejected.add(batch.rejected)
+            waited = time.monotonic() - asked
             rate = learning_rate(config, step=step, steps_per_epoch=in_epoch)
             for group in opt.param_groups:
                 group["lr"] = rate
-            image, label = _targets(batch, start, index, device)
-            with backbone.autocast(device, config.precision):
-                logits: Tensor = net(backbone.to_input(batch.pixels, device))
-            loss = logistic(logits.float(), image, label)
-            value = float(loss.detach())
-            if not math.isfinite(value):
-                raise NonFinite(_non_finite(step, value, table, batch, folder))
-            opt.zero_grad(set_to_none=True)
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss, norm = _gradients(job, trained, opt, batch, labels)
+            if not (math.isfinite(loss) and math.isfinite(norm)):
+                raise NonFinite(_non_finite(step, loss, norm, stream.images[batch.rows], folder))
             opt.step()
-            metrics.add(step=step + 1, epoch=(step + 1) / in_epoch, images=(step + 1) * batch_size, loss=value, lr=rate)
-            bar.update(batch_size)
-            if signals or time.monotonic() - saved > save_every:
-                metrics.flush()
-                state.save(states, step + 1, net, opt)
+            if average is not None:
+                average.update(model.net, step)
+            monitor.add(
+                step=step + 1, epoch=(step + 1) / in_epoch, images=(step + 1) * stream.batch_size, loss=loss,
+                gradient_norm=norm, lr=rate, waited=waited,
+            )  # fmt: skip
+            bar.update(stream.batch_size)
+            stop, due = ranks.any(bool(signals), time.monotonic() - saved > keeping.save_every)
+            if job.validation is not None and ((step + 1) % every == 0 or step + 1 == num_steps):
+                monitor.flush()
+                best = _validate(job, folder, model, average, monitor, best, step + 1)
+            if stop or due:
+                monitor.flush()
+                state.save(
+                    folder / STATES, step + 1, model, opt, average=average, split=model.split, ranks=ranks,
+                    keep=keeping.states,
+                )  # fmt: skip
                 saved = time.monotonic()
-            if signals:
-                raise Interrupted(
-                    signals[0], f"stopped by a signal after step {step + 1}; run the same command to go on."
-                )
-        metrics.flush()
-        if math.isfinite(metrics.last_loss):
-            bar.set_postfix_str(f"loss {metrics.last_loss:.3f}")
-    _write(folder, net, tree)
-    with storage.atomic_path(folder / IMAGES) as temp:
-        pl.DataFrame({"image": stream.seen(num_steps)}, schema={"image": pl.Int64}).write_parquet(temp)
-    shutil.rmtree(states, ignore_errors=True)
-    return num_steps
+                monitor.restart_clock()
+            if stop:
+                number = signals[0] if signals else signal.SIGTERM
+                raise Interrupted(number, f"stopped by a signal after step {step + 1}; run the same command to go on.")
+        monitor.flush()
+        if math.isfinite(monitor.last_loss):
+            bar.set_postfix_str(f"loss {monitor.last_loss:.3f}")
+    seen = stream.seen(num_steps) if ranks.first else stream.images[:0]
+    facts = finish(folder, model, average, seen, job.subset.catalog.hierarchy.labels, ranks)
+    return {
+        "num_train_images": len(job.subset) if num_steps else 0,
+        "num_steps": num_steps,
+        "num_images_seen": num_steps * stream.batch_size,
+        **({} if taken_over is None else {"num_labels_taken_over": taken_over}),
+        **facts,
+    }
 
 
-def _targets(batch: Batch, start: np.ndarray, index: np.ndarray, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Row and column of each positive of a batch."""
-    lengths = start[batch.rows + 1] - start[batch.rows]
-    image = np.repeat(np.arange(len(batch.rows)), lengths)
-    at = np.concatenate([np.arange(start[r], start[r + 1]) for r in batch.rows])
-    return torch.from_numpy(image).to(device), torch.from_numpy(index[at].astype(np.int64)).to(device)
+def _parallel(model: Trained) -> DistributedDataParallel:
+    """All gradients are averaged over ranks but those of a split head, which has done so."""
+    own = ["split.weight", "split.bias"] if model.split is not None else []
+    DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(model, own)  # type: ignore[no-untyped-call]
+    return DistributedDataParallel(model)
 
 
-class _Metrics:
-    """Averages over some steps, appended to `metrics.jsonl`; rows after a resumed step are dropped first."""
-
-    def __init__(self, path: Path, done: int, *, every: int) -> None:
-        self._path, self._every = path, every
-        rows = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
-        storage.write_text(path, "".join(json.dumps(row) + "\n" for row in rows if row["step"] <= done))
-        self._losses: list[float] = []
-        self._last_images = rows[-1]["images"] if rows and done else 0
-        self._since = time.monotonic()
-        self.last_loss = float("nan")
-
-    def add(self, *, step: int, epoch: float, images: int, loss: float, lr: float) -> None:
-        self._losses.append(loss)
-        self._row = {"step": step, "epoch": round(epoch, 4), "images": images, "lr": lr}
-        if step % self._every == 0:
-            self.flush()
-
-    def flush(self) -> None:
-        if not self._losses:
-            return
-        now = time.monotonic()
-        rate = (self._row["images"] - self._last_images) / max(now - self._since, 1e-9)
-        self.last_loss = float(np.mean(self._losses))
-        row = {**self._row, "loss": round(self.last_loss, 6), "images_per_second": round(rate, 1)}
-        with self._path.open("a") as file:
-            file.write(json.dumps(row) + "\n")
-        self._losses, self._last_images, self._since = [], int(self._row["images"]), now
+def _model(job: _Job) -> tuple[Trained, int | None]:
+    """The network with its objective, on its device, and how many labels of a checkpoint's head it took over."""
+    config, tree, device = job.config, job.subset.catalog.hierarchy, job.ranks.device
+    net = fresh(config, tree.num_labels)
+    counts, total = _counts(job) if config.prior_bias or config.logit_adjustment is not None else (None, 0)
+    split = None
+    if config.split_head:
+        split = SplitHead(net.fc.in_features, tree.num_labels, seed=config.seed, device=device)
+    if config.prior_bias and counts is not None:
+        bias = torch.from_numpy(log_odds(counts, total))
+        if split is None:
+            net.fc.bias.data.copy_(bias)
+        else:
+            split.bias.data[: split.last - split.first] = bias[split.first : split.last]
+    taken_over = None if job.init is None else start_from(net, split, job.init, tree)
+    model = Trained(net, _objective(config, tree, counts, total, device), config, split)
+    layout = torch.channels_last if config.channels_last else torch.contiguous_format
+    model.to(memory_format=layout).to(device).train()
+    return model, taken_over
 
 
-def _non_finite(step: int, loss: float, table: pl.DataFrame, batch: Batch, folder: Path) -> str:
-    names = table["image"][batch.rows.tolist()].to_list()
-    shown = ", ".join(map(str, names[:8])) + (", ..." if len(names) > 8 else "")
-    return (
-        f"the loss is {loss} at step {step + 1}; nothing was updated. Lower learning_rate or look at the batch's images: "
-        f"{shown}. Saved states are in {folder}."
+def _objective(
+    config: PretrainConfig, tree: Hierarchy, counts: NDArray[np.int64] | None, total: int, device: torch.device
+) -> Objective:
+    offset = None
+    if config.logit_adjustment is not None and counts is not None:
+        prior = log_odds(counts, total) if config.loss == "logistic" else log_share(counts)
+        offset = torch.from_numpy(prior).to(device) * config.logit_adjustment
+    if config.loss == "logistic":
+        return Logistic(smoothing=config.smoothing, offset=offset)
+    if config.loss == "softmax":
+        return Softmax(smoothing=config.smoothing, offset=offset)
+    if config.loss == "tree-softmax":
+        return TreeSoftmax.of(tree, device=device)
+    return Focal() if config.loss == "focal" else Asymmetric()
+
+
+def _counts(job: _Job) -> tuple[NDArray[np.int64], int]:
+    """Images of each label in an epoch, filled in if the loss wants it so, and images in all."""
+    tree, subset = job.subset.catalog.hierarchy, job.subset
+    counts = np.zeros(tree.num_labels)
+    filled = job.config.loss != "softmax"
+
+    def count(rows: "pa.Table") -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
+        start, index = label_arrays(rows.column("labels"))
+        return rows.column("image").to_numpy(), *(fill_in(tree, start, index) if filled else (start, index))
+
+    for images, start, index in subset.map_rows(count, columns=["labels"]):
+        times = None
+        if subset.weights is not None:
+            times = np.repeat(subset.weights[np.searchsorted(subset.images, images)], np.diff(start))
+        counts += np.bincount(index, times, minlength=tree.num_labels)
+    return counts.round().astype(np.int64), round(job.stream.mean_length)
+
+
+@dataclass(frozen=True)
+class _Labels:
+    """What a batch is to be told of its images; ancestors are filled in batch by batch."""
+
+    places: Places
+    config: PretrainConfig
+    device: torch.device
+
+    def targets(self, rows: NDArray[np.int64]) -> Targets:
+        """Of the images at some rows of the subset."""
+        tree, fills_in = self.places.catalog.hierarchy, self.config.loss != "softmax"
+        positive, negative = self.places.lists("labels", rows), None
+        if self.config.absent == "unknown":
+            policy = FillIn(ancestors=fills_in, absent="unknown")
+            positive, negative = signed(tree, positive, self.places.lists("negatives", rows), policy=policy)
+        elif fills_in:
+            positive = fill_in(tree, *positive)
+        return Targets.of(positive, negative, num_labels=tree.num_labels, device=self.device)
+
+
+def _gradients(
+    job: _Job, trained: nn.Module, opt: torch.optim.Optimizer, batch: Batch, labels: _Labels
+) -> tuple[float, float]:
+    """Loss and gradient norm of a batch; the gradients are clipped and lie on the weights."""
+    config, ranks = job.config, job.ranks
+    opt.zero_grad(set_to_none=True)
+    total = torch.zeros((), device=ranks.device)
+    parts = config.accumulate if len(batch.rows) % config.accumulate == 0 else 1
+    for i in range(parts):
+        own = slice(i, None, parts)
+        last = i + 1 == parts
+        alone = nullcontext() if last or not isinstance(trained, DistributedDataParallel) else trained.no_sync()
+        with alone:
+            pixels = backbone.to_input(batch.pixels[own], ranks.device)
+            loss: Tensor = (
+                trained(pixels if config.channels_last else pixels.contiguous(), labels.targets(batch.rows[own]))
+                / parts
+            )
+            loss.backward()  # type: ignore[no-untyped-call]
+        total += loss.detach()
+    model: Trained = trained.module if isinstance(trained, DistributedDataParallel) else trained  # type: ignore[assignment]
+    norm = _norm(model, ranks)
+    if config.clip_norm is not None:
+        torch.nn.utils.clip_grads_with_norm_(
+            [p for p in model.parameters() if p.grad is not None], config.clip_norm, norm
+        )
+    return float(ranks.mean(total)), float(norm)
+
+
+def _norm(model: Trained, ranks: Ranks) -> Tensor:
+    """Norm of all gradients; the rows of a split head are summed over ranks."""
+    if model.split is None:
+        return gradient_norm(model.parameters())
+    rest, rows = gradient_norm(model.net.parameters()), gradient_norm(model.split.parameters())
+    return torch.sqrt(rest**2 + ranks.sum(rows**2))
+
+
+def _places(job: _Job, folder: Path) -> Places:
+    """Where the images are, and their labels; rank 0 writes the arrays, all map them."""
+    lists = ("labels", "negatives") if job.config.absent == "unknown" else ("labels",)
+    if job.ranks.first:
+        Places.of_subset(job.subset, lists=lists, folder=folder / STATES / "places")
+    job.ranks.wait()
+    return Places.of_subset(job.subset, lists=lists, folder=folder / STATES / "places")
+
+
+def _batches(job: _Job, places: Places, done: int, num_steps: int) -> Iterator[Batch]:
+    device, config = job.ranks.device, job.config
+    changes = Augmentation(
+        resize=config.resize, image_size=config.image_size, crop=config.crop, min_area=config.min_area,
+        policy=config.policy, erase=config.erase,
+    )  # fmt: skip
+    return batches(
+        job.subset.catalog, places, changes, stream=job.stream, first_step=done,
+        num_steps=num_steps, workers=job.workers, device=device if device.type == "cuda" else None,
+        world_size=job.ranks.world_size, rank=job.ranks.rank, max_rejects=job.max_rejects,
+    )  # fmt: skip
+
+
+def _validate(
+    job: _Job, folder: Path, model: Trained, average: Average | None, monitor: Monitor, best: Best, step: int
+) -> Best:
+    """Score the weights that would be kept, write a row, and keep them if they are the best so far.
+
+    Every rank scores a share of the images. Weights with a split head are scored and not kept: they lie on all ranks.
+    """
+    from jftdata.pretrain import validate
+
+    assert job.validation is not None
+    config, ranks = job.config, job.ranks
+    arguments: dict[str, Any] = {
+        "resize": config.resize, "image_size": config.image_size, "part": (ranks.rank, ranks.world_size),
+        "workers": job.workers,
+    }  # fmt: skip
+    if model.split is not None:
+        found = validate.rank(model.top, job.validation, device=ranks.device, **arguments)
+    else:
+        net = fresh(config, model.net.fc.out_features)
+        net.load_state_dict(weights(model, average))
+        found = validate.evaluate(net.to(ranks.device), job.validation, precision=config.precision, **arguments)
+    if ranks.world_size > 1:
+        found = validate.gather(found)
+    monitor.flush(**{name: score for name, score in found.scores.items() if score is not None})
+    score = found.scores["mAP@100"]
+    if model.split is not None or score is None or not ranks.first:
+        return best
+    return best.or_this(folder, step, score, weights(model, average))
+
+
+def _monitor(job: _Job, folder: Path, model: Trained, done: int, num_steps: int) -> Monitor:
+    """Rank 0's writes; the others measure for nothing, into a file that is dropped."""
+    path = folder / METRICS if job.ranks.first else folder / STATES / f"metrics-{job.ranks.rank}.jsonl"
+    path.parent.mkdir(exist_ok=True)
+    known = peak(job.ranks.device)
+    return Monitor(
+        path, done, every=max(1, num_steps // _LOG_ROWS), device=job.ranks.device,
+        operations_an_image=operations(model.net, job.config.image_size) if known else 0,
+        peak_operations=None if known is None else known * job.ranks.world_size,
+        tensorboard=job.keeping.tensorboard and job.ranks.first,
+    )  # fmt: skip
+
+
+def _bar(job: _Job, done: int, num_steps: int) -> AbstractContextManager[Any]:
+    size = job.stream.batch_size
+    return progress(
+        f"pretrain {len(job.subset)}",
+        total=num_steps * size,
+        unit="image",
+        initial=done * size,
+        hidden=not job.ranks.first,
     )
 
 
-def _write(folder: Path, net: torch.nn.Module, tree: Hierarchy) -> None:
-    with storage.atomic_path(folder / WEIGHTS) as temp:
-        save_file({name: value.detach().cpu().contiguous() for name, value in net.state_dict().items()}, temp)
-    storage.write_json(folder / LABELS, list(tree.labels))
+def _non_finite(step: int, loss: float, norm: float, images: NDArray[np.int64], folder: Path) -> str:
+    shown = ", ".join(map(str, images[:8].tolist())) + (", ..." if len(images) > 8 else "")
+    what = f"loss is {loss}" if not math.isfinite(loss) else f"gradient's norm is {norm}"
+    return (
+        f"the {what} at step {step + 1}; nothing was updated. Lower learning_rate, give clip_norm, or look at the batch's "
+        f"images: {shown}. Saved states are in {folder / STATES}."
+    )
 
 
 @contextmanager

@@ -41,13 +41,13 @@ _WINDOWS = 150
 
 
 @dataclass(frozen=True, kw_only=True)
-class LossCurve:
-    """The loss of one training run."""
+class RunCurve:
+    """A number that a training run said of itself."""
 
     num_train_images: int
     images: Sequence[float]
     """Images seen so far."""
-    loss: Sequence[float]
+    value: Sequence[float]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,13 +108,14 @@ def rank_frequency(counts: pl.DataFrame, *, prefix: str = "tail") -> str:
     return _svg(figure, prefix, "Images of each label against its rank on logarithmic axes")
 
 
-def loss_curves(curves: Sequence[LossCurve], *, prefix: str = "loss") -> str:
-    """Training loss against images seen, a line a run, coloured by the size of its training set.
+def run_curves(curves: Sequence[RunCurve], *, what: str = "loss", prefix: str = "loss") -> str:
+    """What runs said while they trained against images seen, a line a run, coloured by the size of its training set.
 
     Each line is averaged in windows of equal width on the logarithmic axis.
 
     Args:
         curves: runs with at least one step each.
+        what: is drawn, `loss` or `mAP@100`.
         prefix: put before every id.
 
     Returns:
@@ -124,14 +125,14 @@ def loss_curves(curves: Sequence[LossCurve], *, prefix: str = "loss") -> str:
     axes.set_xscale("log")
     colors = size_colors([c.num_train_images for c in curves])
     for curve in curves:
-        x, y = _windows(np.asarray(curve.images, float), np.asarray(curve.loss, float))
+        x, y = _windows(np.asarray(curve.images, float), np.asarray(curve.value, float))
         dot = "o" if len(x) == 1 else ""
         axes.plot(x, y, color=colors[curve.num_train_images], lw=1.3, alpha=0.85, marker=dot, ms=4)
     axes.set_xlabel("images seen", color=MUTED)
-    axes.set_ylabel("loss", color=MUTED)
+    axes.set_ylabel(what, color=MUTED)
     _log_ticks(axes.xaxis)
     axes.yaxis.set_major_locator(MaxNLocator(6))
-    return _svg(figure, prefix, "Training loss against images seen, one line a run")
+    return _svg(figure, prefix, f"{what} against images seen, one line a run")
 
 
 def scores(curves: Sequence[ScoreCurve], *, prefix: str = "score") -> str:

@@ -12,7 +12,7 @@ from jftdata.checkpoint import Checkpoint
 from jftdata.results import Results
 from jftdata.study import figures
 from jftdata.study.curves import fit_log, predict
-from jftdata.study.figures import AHEAD, LossCurve, ScoreCurve
+from jftdata.study.figures import AHEAD, RunCurve, ScoreCurve
 
 HEADLINE_TASKS = ("linear-probe", "classification", "knn")
 """Which task the headline speaks of, first choice first; any other comes after."""
@@ -145,11 +145,12 @@ def panels(curves: Sequence[ScoreCurve], *, prefix: str) -> list[dict[str, Any]]
 
 
 def training(checkpoints: Sequence[Checkpoint]) -> dict[str, Any]:
-    """Loss curves and tables of runs and sizes, smallest set first; the last loss is the mean of the last twentieth."""
+    """Curves of loss and of mAP@100 where there were validations, and tables of runs and sizes, smallest set first; the last loss is the mean of the last twentieth."""
     runs: list[dict[str, Any]] = []
-    curves = []
+    curves, validated = [], []
     for c in sorted(checkpoints, key=lambda c: (c.num_train_images, int(c.config.get("seed", 0)), c.fingerprint)):
-        rows = c.metrics()
+        metrics = c.metrics()
+        rows, scored = [r for r in metrics if "loss" in r], [r for r in metrics if "mAP@100" in r]
         trained = c.num_train_images if rows else 0
         last = statistics.fmean(r["loss"] for r in rows[-max(1, len(rows) // 20) :]) if rows else None
         runs.append({
@@ -160,11 +161,17 @@ def training(checkpoints: Sequence[Checkpoint]) -> dict[str, Any]:
         })  # fmt: skip
         if rows:
             seen, loss = [r["images"] for r in rows], [r["loss"] for r in rows]
-            curves.append(LossCurve(num_train_images=trained, images=seen, loss=loss))
+            curves.append(RunCurve(num_train_images=trained, images=seen, value=loss))
+        if scored:
+            seen, score = [r["images"] for r in scored], [r["mAP@100"] for r in scored]
+            validated.append(RunCurve(num_train_images=trained, images=seen, value=score))
     keys = [{"color": figures.css(color), "text": f"{size:,} images"}
             for size, color in figures.size_colors([c.num_train_images for c in curves]).items()]  # fmt: skip
-    svg = figures.loss_curves(curves) if curves else None
-    return {"runs": runs, "sizes": _by_size(runs), "keys": keys, "svg": svg, "num_trained": len(curves)}
+    svg = figures.run_curves(curves) if curves else None
+    scores = figures.run_curves(validated, what="mAP@100", prefix="validation") if validated else None
+    return {
+        "runs": runs, "sizes": _by_size(runs), "keys": keys, "svg": svg, "scores": scores, "num_trained": len(curves)
+    }  # fmt: skip
 
 
 def _by_size(runs: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
