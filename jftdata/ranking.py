@@ -118,7 +118,7 @@ class Ranking:
         if bad.any():
             raise BadInput(f"a score of image {ids[bad][0]} is NaN. Look at the network or at what it was given.")
         keys = np.arange(len(ids))[:, None] * self.num_labels + best
-        hit = in_sorted(keys.ravel(), owners(start) * self.num_labels + index).reshape(best.shape) & (best >= 0)
+        hit = in_sorted(keys.ravel(), owners(start) * self.num_labels + index).reshape(best.shape)
         self._pieces.append(_Piece(ids, best, kept, hit, np.diff(start), index))
 
     def _check_truth(self, ids: NDArray[np.int64], start: NDArray[np.int64], index: NDArray[np.int32]) -> None:
