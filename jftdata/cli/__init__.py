@@ -28,6 +28,7 @@ VERBS = {
     "subset": "Choose images by size or recipe, and tell why one was chosen.",
     "export": "Write a catalog or subset for other tools: Parquet, folders, WebDataset, COCO or a list.",
     "pretrain": "Pretrain a ResNet on a subset.",
+    "validate": "Score a checkpoint's labels on other images: mAP@100 and its kin.",
     "transfer": "Judge a checkpoint on another task.",
     "study": "Transfer scores by data size, with the fitted curve.",
     "report": "Write one HTML page from catalogs, findings, runs and results.",

@@ -17,6 +17,7 @@ from jftdata.pretrain.config import override
 @click.option("--out", type=EXISTING, required=True, help="Folder of the checkpoint.")
 @click.option("--init", type=EXISTING, help="Start from the weights of this checkpoint.")
 @click.option("--validation", type=EXISTING, help="A subset or catalog with the same labels to compute mAP@100 on.")
+@click.option("--validation-split", help="Only this split of it.")
 @click.option("--validate-every", default=1.0, show_default=True, help="Epochs between validations.")
 @click.option("--max-rejects", default=0.001, show_default=True, help="Share of images that may be gone or damaged.")
 @click.option("--save-every", default=60.0, show_default=True, help="Seconds between saved states.")
@@ -26,7 +27,7 @@ from jftdata.pretrain.config import override
 @dry_run
 @answers
 def command(
-    subset: Path, recipe: str, assignments: tuple[str, ...], out: Path, init: Path | None, validation: Path | None,
+    subset: Path, recipe: str, assignments: tuple[str, ...], out: Path, init: Path | None, validation: Path | None, validation_split: str | None,
     validate_every: float, max_rejects: float, save_every: float, tensorboard: bool, workers: int | None, device: str,
     dry_run: bool,
 ) -> Answer:  # fmt: skip
@@ -35,18 +36,17 @@ def command(
     On several GPUs: `torchrun --nproc-per-node 8 -m jftdata pretrain ...`, nothing else changes.
     """
     config = override(recipes.get(recipe), assignments)
-    from jftdata.cli.subjects import open_subset
+    from jftdata.cli.subjects import open_images, open_subset
 
     chosen = open_subset(subset)
     if dry_run:
         return plan("pretrain", num_images=len(chosen), out=out, **dataclasses.asdict(config))
     from jftdata import pretrain
-
     from jftdata.checkpoint import Checkpoint
 
     checkpoint = pretrain.run(
         chosen, config, out=out, init=None if init is None else Checkpoint.open(init),
-        validation=None if validation is None else open_subset(validation), max_rejects=max_rejects, workers=workers,
+        validation=None if validation is None else open_images(validation, split=validation_split), max_rejects=max_rejects, workers=workers,
         device=device,
         keeping=pretrain.Keeping(save_every=save_every, validate_every=validate_every, tensorboard=tensorboard),
     )  # fmt: skip

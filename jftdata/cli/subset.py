@@ -8,7 +8,6 @@ import click
 
 from jftdata import storage
 from jftdata.catalog import Catalog
-from jftdata.cli.subjects import open_subset
 from jftdata.cli.verb import EXISTING, Answer, PathFirst, answers, dry_run, plan, read_images, without
 from jftdata.errors import BadArgument, BadInput
 
@@ -36,10 +35,9 @@ def nested(
 ) -> Answer:  # fmt: skip
     """Random subsets, each within the next larger one. CATALOG may be a subset, too."""
     from jftdata import subset
+    from jftdata.cli.subjects import open_images
 
-    source = _source(catalog)
-    if split is not None:
-        source = subset.in_split(source, split=split)
+    source = open_images(catalog, split=split)
     if without:
         source = subset.without(source, images=read_images(without))
     chosen = subset.nested(source, sizes=sizes, seed=seed)
@@ -136,9 +134,10 @@ def diff(old: Path, new: Path, out: Path | None) -> Answer:
     import polars as pl
 
     from jftdata import subset, tail
+    from jftdata.cli.subjects import open_images
     from jftdata.cli.verb import write_frame
 
-    found = subset.diff(_source(old), _source(new))
+    found = subset.diff(open_images(old), open_images(new))
     text = f"{found['both']:,} images in both, {found['only_old']:,} only in {old}, {found['only_new']:,} only in {new}"
     if found["tail"] is not None:
         text += f"\nfrom {old} to {new}, {tail.describe_change(found['tail'])}"
@@ -158,10 +157,11 @@ def diff(old: Path, new: Path, out: Path | None) -> Answer:
 def combine(subsets: tuple[Path, ...], operation: str, out: Path, dry_run: bool) -> Answer:
     """Unite or intersect subsets of one catalog, or take from the first what the others have."""
     from jftdata import subset
+    from jftdata.cli.subjects import open_images
 
     if len(subsets) < 2:
         raise BadArgument(f"give two subsets or more. Got {len(subsets)}.")
-    parts = [_source(path) for path in subsets]
+    parts = [open_images(path) for path in subsets]
     chosen = subset.BUILDERS[operation].function(*parts)
     if dry_run:
         return plan("write a subset", images=len(chosen), out=out)
@@ -192,15 +192,6 @@ def builders() -> Answer:
         lines.append(f"{name}({said})\n    {what}")
         data[name] = {"arguments": [key for key, _ in arguments], "what": what}
     return Answer("\n".join(lines), data)
-
-
-def _source(path: Path) -> "Subset":
-    """A subset, or all images of a catalog."""
-    from jftdata import subset
-
-    if storage.read_sidecar(path).format.startswith("jftdata.catalog/"):
-        return subset.everything(Catalog.open(path))
-    return open_subset(path)
 
 
 def _subset(path: Path, catalog: Path | None) -> "Subset":

@@ -357,8 +357,9 @@ def _validate(
         found = validate.evaluate(net.to(ranks.device), job.validation, precision=config.precision, **arguments)
     if ranks.world_size > 1:
         found = validate.gather(found)
-    monitor.flush(**{name: score for name, score in found.scores.items() if score is not None})
-    score = found.scores["mAP@100"]
+    scores = found.result(train_counts=job.subset.counts["num_images"].to_numpy()).scores
+    monitor.flush(**{name: score for name, score in scores.items() if score is not None})
+    score = scores["mAP@100"]
     if model.split is not None or score is None or not ranks.first:
         return best
     return best.or_this(folder, step, score, weights(model, average))
