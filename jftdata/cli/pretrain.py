@@ -27,9 +27,9 @@ from jftdata.pretrain.config import override
 @dry_run
 @answers
 def command(
-    subset: Path, recipe: str, assignments: tuple[str, ...], out: Path, init: Path | None, validation: Path | None, validation_split: str | None,
-    validate_every: float, max_rejects: float, save_every: float, tensorboard: bool, workers: int | None, device: str,
-    dry_run: bool,
+    subset: Path, recipe: str, assignments: tuple[str, ...], out: Path, init: Path | None, validation: Path | None,
+    validation_split: str | None, validate_every: float, max_rejects: float, save_every: float, tensorboard: bool,
+    workers: int | None, device: str, dry_run: bool,
 ) -> Answer:  # fmt: skip
     """Pretrain a ResNet on SUBSET (a subset, or a catalog for all of it).
 
@@ -46,7 +46,8 @@ def command(
 
     checkpoint = pretrain.run(
         chosen, config, out=out, init=None if init is None else Checkpoint.open(init),
-        validation=None if validation is None else open_images(validation, split=validation_split), max_rejects=max_rejects, workers=workers,
+        validation=None if validation is None else open_images(validation, split=validation_split),
+        max_rejects=max_rejects, workers=workers,
         device=device,
         keeping=pretrain.Keeping(save_every=save_every, validate_every=validate_every, tensorboard=tensorboard),
     )  # fmt: skip

@@ -21,8 +21,8 @@ from jftdata.cli.verb import EXISTING, Answer, answers, table, write_frame
 @click.option("--device", default="auto", show_default=True)
 @answers
 def command(
-    checkpoint: Path, subset: Path, split: str | None, train: Path | None, k: int, intervals: bool, labels: Path | None, workers: int | None,
-    device: str,
+    checkpoint: Path, subset: Path, split: str | None, train: Path | None, k: int, intervals: bool, labels: Path | None,
+    workers: int | None, device: str,
 ) -> Answer:  # fmt: skip
     """Score CHECKPOINT on SUBSET: a subset or catalog with the same labels, all of them given."""
     import polars as pl

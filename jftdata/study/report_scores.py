@@ -145,7 +145,10 @@ def panels(curves: Sequence[ScoreCurve], *, prefix: str) -> list[dict[str, Any]]
 
 
 def training(checkpoints: Sequence[Checkpoint]) -> dict[str, Any]:
-    """Curves of loss and of mAP@100 where there were validations, and tables of runs and sizes, smallest set first; the last loss is the mean of the last twentieth."""
+    """Curves of loss, and of mAP@100 where there were validations, and tables of runs and sizes, smallest set first.
+
+    The last loss is the mean of the last twentieth of the rows.
+    """
     runs: list[dict[str, Any]] = []
     curves, validated = [], []
     for c in sorted(checkpoints, key=lambda c: (c.num_train_images, int(c.config.get("seed", 0)), c.fingerprint)):
