@@ -1,15 +1,18 @@
 """Finding wrong labels: against cleanlab on the same out-of-sample probabilities, and at a million images of 18,291 labels.
 
-`python benchmarks/bench_noise.py FOLDER [--data DATA] [--world-net DIR] [--tiny-net DIR] [--epochs N] [--only quality|scale]`.
-FOLDER keeps what is made on the way. Sets:
-the built-in world, embedded by a net pretrained on a world of another seed; 10,000 images of Tiny ImageNet (DATA/tiny_imagenet) that
-the net was not pretrained on; and 6,000 of CIFAR-10 (DATA/cifar10_small) with a net that saw none of them. One label an image (in the
-world that of its main object). Labels are replaced by any other (symmetric) or by one of the three nearest in the hierarchy
-(confusable; in CIFAR-10, which has none, by the one it is taken for most). The world is also taken as it is, with its own noise.
-Probabilities are `noise.cross_validated` ones of all labels, the same for both; cleanlab gets them dense. jftdata is also given the
-embeddings, whose neighbours it uses; `jftdata, probabilities` shows it without. The figure is the area under precision-recall
-(average precision) of finding the wrong labels. The scale run has ten probabilities an image, made up. Writes
-`results/noise_<hardware>_<yyyymm>.csv` and `results/noise_scale_<hardware>_<yyyymm>.csv`. Needs the `bench` group.
+`python benchmarks/bench_noise.py FOLDER [--data DATA] [--world-net DIR] [--tiny-net DIR]
+[--epochs N] [--only quality|confusions|scale]`.
+FOLDER keeps what is made on the way. Sets: the built-in world, embedded by a net pretrained on a world of another seed; 10,000 images
+of Tiny ImageNet (DATA/tiny_imagenet) that the net was not pretrained on; and 6,000 of CIFAR-10 (DATA/cifar10_small) with a net that
+saw none of them. One label an image (in the world that of its main object). Labels are replaced by any other (symmetric) or by one of
+the three nearest in the hierarchy (confusable; in CIFAR-10, which has none, by the one it is taken for most). The world is also taken
+as it is, with its own noise. Probabilities are `noise.cross_validated` ones of all labels, the same for both; cleanlab gets them
+dense. jftdata is also given the embeddings, whose neighbours it uses; `jftdata, probabilities` shows it without. The figure is the
+area under precision-recall (average precision) of finding the wrong labels. The confusions run takes worlds of three other seeds as
+they are, with several labels an image: how many of the first pairs are planted confusable ones, and how many of those planted ten
+times or more are among the first twice as many; `truth` has vectors made from the true labels in place of the net's. The scale run
+has ten probabilities an image, made up. Writes `results/noise_<hardware>_<yyyymm>.csv`, `results/noise_confusions_...` and
+`results/noise_scale_...`. Needs the `bench` group.
 """
 
 import argparse
@@ -196,6 +199,64 @@ def quality(folder: Path, data: Path | None, epochs: float, world_net: Path | No
             pl.DataFrame(rows).write_csv(RESULTS / f"noise_{TAG}.csv")
 
 
+def confused(folder: Path, epochs: float, checkpoint: Path | None) -> None:
+    """Worlds that no constant was chosen on."""
+    import jftdata as jd
+    from jftdata.embeddings import Embeddings
+
+    tree, alike, rows = jd.Hierarchy.load("world"), jd.world.confusables(), []
+
+    def made(seed: int):  # type: ignore[no-untyped-def]
+        files = jd.world.write(
+            folder / f"world{seed}", num_images=10_000, seed=seed, num_eval=0, num_clean_train=0, num_clean_test=0
+        )
+        return files, jd.sources.from_hub(
+            files.train, label="labels", hierarchy=tree, out=folder / f"world{seed}.catalog"
+        )
+
+    net = (
+        jd.Checkpoint.open(checkpoint)
+        if checkpoint
+        else pretrained(folder, "world", jd.subset.everything(made(0)[1]), epochs)
+    )
+    leaf = dict(zip(alike, np.random.default_rng(0).normal(size=(len(alike), 64)) / 8, strict=True))
+    for seed in (7, 8, 9):
+        files, catalog = made(seed)
+        named = catalog.scan().select("image", path=pl.col("source").str.extract(r":([^:]+)$")).collect()
+        shown = dict(named.join(pl.read_parquet(files.truth_objects), on="path").select("image", "labels").iter_rows())
+        errors = named.join(pl.read_parquet(files.truth_labels), on="path").unique(["image", "label"])
+        planted: dict[tuple[str, str], int] = {}
+        for image, given in errors.filter(pl.col("error") == "confusable").select("image", "label").iter_rows():
+            for true in [x for x in shown[image] if given in alike[x]][:1]:
+                planted[given, true] = planted.get((given, true), 0) + 1
+        often = {pair for pair, num in planted.items() if num >= 10}
+        net_vectors = jd.embed.run(catalog, embedder=net, out=folder / f"world{seed}.embeddings")
+        x = [sum(leaf[t] * (0.4 if k else 1) for k, t in enumerate(shown[i])) for i in net_vectors.images.tolist()]
+        x = np.array(x) + 0.1 * np.random.default_rng(seed).normal(size=(len(x), 64))
+        x = (x / np.linalg.norm(x, axis=1, keepdims=True)).astype(np.float32)
+        for name, vectors in {"net": net_vectors, "truth": Embeddings.of(x, net_vectors.images, embedder="t")}.items():
+            audit = jd.noise.audit(catalog, vectors, signals=["neighbours", "probabilities"])
+            pairs = jd.noise.confusions(audit, tree).select("given", "shown").rows()
+            told = errors.filter(pl.col("error") != "").join(audit, on=["image", "label"])
+            hits = [other in shown[i] for i, other in told.select("image", "other_label").iter_rows()]
+            right = [given in alike.get(other, ()) for given, other in pairs[:50]]
+            joined = audit.drop_nulls("wrong").join(errors, on=["image", "label"], how="left")
+            rows.append({
+                "seed": seed, "vectors": name, "num_images": len(catalog), "num_given": len(audit),
+                "share_wrong": round(len(told) / len(audit), 4), "average_precision": round(precision(joined), 4),
+                "planted_of_first_20": sum(right[:20]), "planted_of_first_50": sum(right), "planted_ten_times": len(often),
+                "found_of_them": len(often & set(pairs[: 2 * len(often)])), "true_label_named": round(np.mean(hits), 4),
+            })  # fmt: skip
+            print(rows[-1], flush=True)
+            pl.DataFrame(rows).write_csv(RESULTS / f"noise_confusions_{TAG}.csv")
+
+
+def precision(joined: pl.DataFrame) -> float:
+    from sklearn.metrics import average_precision_score
+
+    return float(average_precision_score(joined["error"].fill_null("") != "", joined["wrong"]))
+
+
 def scale(folder: Path, num_images: int) -> dict[str, object]:
     """A fifth of the given labels is wrong, half of these by a sibling of the true one."""
     from jftdata import noise, world
@@ -282,15 +343,17 @@ def main() -> None:
     parser.add_argument("--tiny-net", type=Path, help="one pretrained on some of the 20,000 images of Tiny ImageNet")
     parser.add_argument("--epochs", type=float, default=12.0)
     parser.add_argument("--images", type=int, default=1_000_000)
-    parser.add_argument("--only", choices=("quality", "scale", "scale-here"))
+    parser.add_argument("--only", choices=("quality", "confusions", "scale", "scale-here"))
     asked = parser.parse_args()
     RESULTS.mkdir(exist_ok=True)
     if asked.only == "scale-here":
         print(json.dumps(scale(asked.folder, asked.images)))
         return
-    if asked.only != "scale":
+    if asked.only in (None, "quality"):
         quality(asked.folder, asked.data, asked.epochs, asked.world_net, asked.tiny_net)
-    if asked.only != "quality":
+    if asked.only in (None, "confusions"):
+        confused(asked.folder, 4.0, asked.world_net)
+    if asked.only in (None, "scale"):
         command = [sys.executable, __file__, str(asked.folder), "--images", str(asked.images), "--only", "scale-here"]
         done = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         assert done.stdout is not None
