@@ -286,21 +286,3 @@ def log_odds(num_positive: NDArray[np.int64], num_images: int) -> NDArray[np.flo
     """
     odds: NDArray[np.float32] = np.log((num_positive + 0.5) / (num_images - num_positive + 0.5)).astype(np.float32)
     return odds
-
-
-def logistic(logits: Tensor, image: Tensor, label: Tensor) -> Tensor:
-    """Binary cross entropy summed over labels, averaged over images.
-
-    Args:
-        logits: (B, L) float32.
-        image: (m,) int64, row of each positive.
-        label: (m,) int64, column of each positive; each (image, label) once.
-
-    Returns:
-        Scalar: sum over labels of softplus(z) - y z, averaged over images.
-
-    >>> import torch
-    >>> logistic(torch.zeros(2, 4), torch.tensor([0]), torch.tensor([3])).item() / 4  # ln 2
-    0.6931471824645996
-    """
-    return (F.softplus(logits).sum() - logits[image, label].sum()) / len(logits)
