@@ -146,13 +146,13 @@ def _licence(card: Card) -> str:
 def _tail(counts: pl.DataFrame, numbers: Mapping[str, Any]) -> list[str]:
     if not numbers["num_used"]:
         return ["No image has a label."]
-    top = counts.filter(pl.col("num_images") > 0).sort("num_images", "label", descending=[True, False]).head(_TOP)
+    top = counts.filter(pl.col("num_given") > 0).sort("num_given", "label", descending=[True, False]).head(_TOP)
     rows = [(_plain(label if name == label else f"{label} ({name})"), given, filled)
             for label, name, _, given, filled in top.iter_rows()]  # fmt: skip
     return [
         f"With ancestors filled in: {tail.describe(numbers)}.",
         f"![Images of each label against its rank]({_PLOT})",
-        f"The {len(rows)} with the most images:",
+        f"The {len(rows)} that are given to the most images:",
         _table(("label", "images it is given to", "with ancestors filled in"), rows),
     ]
 
