@@ -110,6 +110,21 @@ def test_no_more_batches_than_stated_are_made_ahead(photo_catalog, monkeypatch):
     endless.close()
 
 
+def test_memory_is_used_again_only_when_a_batch_is_let_go(photo_catalog):
+    stream = Stream(images=photo_catalog.images(), seed=1, batch_size=16)
+    places = Places.of_subset(subset.everything(photo_catalog))
+    options = {"stream": stream, "first_step": 0, "num_steps": 60, "workers": 2}
+    kept, as_made, blocks = [], [], set()
+    for batch in batches(photo_catalog, places, PLAIN, **options):
+        blocks.add(batch.pixels.ctypes.data)
+        kept.append(torch.from_numpy(batch.pixels[1:]))  # a part, through torch
+        as_made.append(batch.pixels[1:].tobytes())
+    assert len(blocks) == 60
+    assert [pixels.numpy().tobytes() for pixels in kept] == as_made
+    blocks = {batch.pixels.ctypes.data for batch in batches(photo_catalog, places, PLAIN, **options)}
+    assert len(blocks) <= 2 * (2 + 2 * 4)
+
+
 @pytest.fixture
 def broken(photos: Path, tmp_path: Path) -> tuple[Catalog, list[int]]:
     """A catalog of 24 images of which the first is gone and the second damaged, and the rows of both."""
