@@ -87,3 +87,27 @@ def test_mistakes_have_one_sentence(tmp_path, photo_catalog, recipe, capsys):
     assert "Did you mean 'sample'" in said
     said = text(capsys, "subset", catalog, "--size", 3, "--seed", 0, code=2)
     assert f"Run `jftdata subset nested {catalog} --size 3 --seed 0" in said
+
+
+def test_parts_and_folds_are_written(tmp_path, photo_catalog, capsys):
+    ids = photo_catalog.images()
+    pl.DataFrame({"group": [1, 1, 1], "image": ids[:3]}).write_csv(tmp_path / "groups.csv")
+    shares = [x for text in ("train=0.6", "val=0.2", "test=0.2") for x in ("--share", text)]
+    made = answer(
+        capsys, "subset", "split", photo_catalog.path, *shares, "--seed", 0, "--groups", tmp_path / "groups.csv", "--stratify",
+        "size", "--out", tmp_path / "parts",
+    )  # fmt: skip
+    parts = {name: subset.Subset.open(path) for name, path in made["subsets"].items()}
+    assert sorted(i for part in parts.values() for i in part.images.tolist()) == ids.tolist()
+    assert sum(bool(set(ids[:3].tolist()) & set(part.images.tolist())) for part in parts.values()) == 1
+    folds = answer(
+        capsys, "subset", "split", photo_catalog.path, "--folds", 3, "--seed", 0, "--out", tmp_path / "folds"
+    )
+    assert list(folds["subsets"]) == ["1/train", "1/val", "2/train", "2/val", "3/train", "3/val"]
+    assert sum(folds["images"][f"{i}/val"] for i in (1, 2, 3)) == 24
+    said = text(capsys, "subset", "split", photo_catalog.path, "--seed", 0, "--out", tmp_path / "x", code=2)
+    assert "or `--folds`" in said
+    said = text(
+        capsys, "subset", "split", photo_catalog.path, "--share", "a", "--seed", 0, "--out", tmp_path / "x", code=2
+    )
+    assert "NAME=NUMBER" in said

@@ -172,6 +172,67 @@ def combine(subsets: tuple[Path, ...], operation: str, out: Path, dry_run: bool)
 
 
 @command.command()
+@click.argument("catalog", type=EXISTING)
+@click.option(
+    "--share",
+    "shares",
+    multiple=True,
+    metavar="NAME=SHARE",
+    help="A part, such as val=0.1; give several that add up to 1.",
+)
+@click.option("--folds", type=int, help="Or so many folds: fold 1, 2, ... with `train` and `val` in it.")
+@click.option("--seed", type=int, required=True)
+@click.option("--groups", type=EXISTING, help="Copies that must not be parted: a .parquet or .csv of image, group.")
+@click.option("--stratify", type=click.Choice(["size", "label"]), help="Exact sizes, or also images of each label.")
+@click.option("--out", type=EXISTING, required=True, help="Folder for the parts, one folder each in it.")
+@dry_run
+@answers
+def split(
+    catalog: Path, shares: tuple[str, ...], folds: int | None, seed: int, groups: Path | None, stratify: Any, out: Path,
+    dry_run: bool,
+) -> Answer:  # fmt: skip
+    """Disjoint parts for training and testing. CATALOG may be a subset, too."""
+    import polars as pl
+
+    from jftdata import subset
+    from jftdata.cli.subjects import open_images
+    from jftdata.cli.verb import read_table
+
+    if (folds is None) == (not shares):
+        raise BadArgument("give `--share` several times, or `--folds`.")
+    source = open_images(catalog)
+    together = None
+    if groups is not None:
+        together = read_table(groups, {"group": pl.Int64(), "image": pl.Int64()}, "groups of copies")
+    if folds is not None:
+        pairs = subset.k_fold(source, k=folds, seed=seed, groups=together, stratify=stratify)
+        named = [
+            (f"{i}/{name}", part)
+            for i, pair in enumerate(pairs, 1)
+            for name, part in zip(("train", "val"), pair, strict=True)
+        ]
+    else:
+        asked = {name: _share(share) for name, _, share in (text.partition("=") for text in shares)}
+        found = subset.split(source, shares=asked, seed=seed, groups=together, stratify=stratify)
+        named = list(found.items())
+    if dry_run:
+        return plan("write subsets", images={name: len(part) for name, part in named}, out=out)
+    told = [_told(source, part, part.save(out / name)) for name, part in named]
+    data = {
+        "subsets": {name: str(out / name) for name, _ in named},
+        "images": {name: len(part) for name, part in named},
+    }
+    return Answer("\n".join(text for text, _ in told), data)
+
+
+def _share(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise BadArgument(f"a share is written NAME=NUMBER, such as val=0.1. Got {text!r} after the name.") from None
+
+
+@command.command()
 @answers
 def builders() -> Answer:
     """The builders that a recipe can name, with their arguments."""
