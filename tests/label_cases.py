@@ -27,9 +27,21 @@ def label_catalog(out: Path, tree: Hierarchy, lists: list[list[str]]) -> Catalog
     with storage.building(out, format=FORMAT, made_with={}, inputs={}) as build:
         (build.folder / "images").mkdir()
         tree.save(build.folder / "hierarchy.tsv")
-        rows.sort("image").write_parquet(build.folder / "images" / "00000.parquet", row_group_size=7)
+        rows.sort("image").write_parquet(
+            build.folder / "images" / "00000.parquet", row_group_size=max(7, len(lists) // 5)
+        )
         build.facts.update(num_images=len(lists), splits={"train": len(lists)}, has_pixels=False)
     return Catalog.open(out)
+
+
+def long_tail(out: Path, *, num_images: int = 3000) -> Catalog:
+    """Images with one to four of the labels of CIFAR-100, inner ones too, few of them common."""
+    tree = Hierarchy.load("cifar100")
+    rng = np.random.default_rng(0)
+    share = rng.permutation(1 / np.arange(1, tree.num_labels + 1) ** 1.5)
+    number = rng.choice([0, 1, 2, 3, 4], num_images, p=[0.01, 0.79, 0.16, 0.03, 0.01])
+    lists = [rng.choice(tree.labels, n, replace=False, p=share / share.sum()).tolist() for n in number]
+    return label_catalog(out, tree, lists)
 
 
 def shuffled(catalog: Catalog, out: Path) -> Catalog:

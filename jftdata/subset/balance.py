@@ -1,8 +1,9 @@
 """Balance: rare labels more often than they come, by weights an image (repeat factors) or by drawing without replacement.
 
-Cost: counts and one or two passes over ids and labels; memory is the result.
+Cost: counts and one to three passes over ids and labels; memory is the result.
 """
 
+import math
 from typing import Any, Literal
 
 import numba
@@ -15,6 +16,7 @@ from jftdata.progress import say
 from jftdata.subset.build import Picked, builder
 from jftdata.subset.core import Subset
 from jftdata.subset.labels import given, num_images, streamed
+from jftdata.subset.strata import by_rarity, stratum_sizes
 
 Rule = Literal["square-root", "effective-number", "equal"]
 RULES = ("square-root", "effective-number", "equal")
@@ -98,12 +100,15 @@ def balanced(
     weights = _weights(num_images(source, ancestors=False), rule, beta)
     if size is not None:
         return _drawn(source, weights, size, seed)
-    ids, values = _weighted(source, weights, 0.0)
+    rank, label = by_rarity(source)
+    n = stratum_sizes(source, rank, len(label))
+    mean = math.fsum(n * weights[label]) / max(1, n.sum()) or 1.0  # rounded once, so in any order of rows
+    ids, values = _weighted(source, weights / mean, 0.0)
     labelled = values > 0
     if not labelled.all():
         say(f"{(~labelled).sum():,} of {len(source):,} images have no label and are left out")
         ids, values = ids[labelled], values[labelled]
-    return ids, values / values.mean()
+    return ids, values
 
 
 def _factors(n: NDArray[np.int64], num_images: int, threshold: float) -> NDArray[np.float64]:

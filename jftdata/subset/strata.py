@@ -31,7 +31,7 @@ def _why_stratified(
     places = [int(rank[i]) for i in given(source, image) if rank[i] >= 0]
     if not places:
         return "it has no label with a quota"
-    n = _sizes(source, rank, len(label))
+    n = stratum_sizes(source, rank, len(label))
     wanted, at = _quotas(tree, label, n, size, quota, least), min(places)
     return f"it is of the stratum {tree.labels[label[at]]}: {wanted[at]:,} of {n[at]:,} images, by keyed hash"
 
@@ -63,7 +63,7 @@ def stratified(
             images of its stratum.
     """
     rank, label = _ranks(source, quota)
-    n = _sizes(source, rank, len(label))
+    n = stratum_sizes(source, rank, len(label))
     outside = len(source) - int(n.sum())
     if outside:
         say(f"{outside:,} of {len(source):,} images have no label with a quota and are left out")
@@ -86,6 +86,16 @@ def by_rarity(source: Subset) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     rank = np.empty(len(label), np.int64)
     rank[label] = np.arange(len(label))
     return rank, label
+
+
+def stratum_sizes(source: Subset, rank: NDArray[np.int64], num: int) -> NDArray[np.int64]:
+    """(num,) images of each stratum."""
+    out = np.zeros(num + 1, np.int64)
+    for part in streamed(
+        source, lambda _, start, index: np.bincount(rarest(start, index, rank) + 1, minlength=num + 1)
+    ):
+        out += part
+    return out[1:]
 
 
 @numba.njit(cache=True, nogil=True)
@@ -139,16 +149,6 @@ def _ranks(source: Subset, quota: str | Mapping[str, int]) -> tuple[NDArray[np.i
     np.minimum.at(rank, owners(tree.ancestor_start), own[tree.ancestor_index])
     rank[rank == len(label)] = -1
     return rank, label
-
-
-def _sizes(source: Subset, rank: NDArray[np.int64], num: int) -> NDArray[np.int64]:
-    """(num,) images of each stratum."""
-    out = np.zeros(num + 1, np.int64)
-    for part in streamed(
-        source, lambda _, start, index: np.bincount(rarest(start, index, rank) + 1, minlength=num + 1)
-    ):
-        out += part
-    return out[1:]
 
 
 def _quotas(
