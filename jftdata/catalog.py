@@ -18,6 +18,7 @@ from jftdata import storage
 from jftdata.errors import BadInput, ImageRejected, UnknownName, one_of
 from jftdata.hashing import keyed_order
 from jftdata.hierarchy import Hierarchy
+from jftdata.ragged import in_sorted
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -201,6 +202,17 @@ def read_row_group(path: Path, group: int, *, columns: Sequence[str], split: str
     with pq.ParquetFile(path) as file:
         rows = file.read_row_group(group, columns=wanted, use_threads=False)
     return rows if split is None else rows.filter(pc.equal(rows.column("split"), split))
+
+
+def among(rows: "pa.Table", images: NDArray[np.int64]) -> "pa.Table":
+    """The rows of some images; those of a row group lie near each other among the ascending ids, so only these are searched."""
+    import pyarrow as pa
+
+    ids = rows.column("image").to_numpy()
+    if not len(ids):
+        return rows
+    first, last = np.searchsorted(images, ids.min()), np.searchsorted(images, ids.max(), side="right")
+    return rows.filter(pa.array(in_sorted(ids, images[first:last])))
 
 
 def label_arrays(column: Any) -> tuple[NDArray[np.int64], NDArray[np.int32]]:

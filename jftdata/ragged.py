@@ -14,6 +14,11 @@ def unique(values: NDArray[Any]) -> NDArray[Any]:
     return values[np.concatenate([[True], values[1:] != values[:-1]])] if len(values) else values
 
 
+def ascending(values: NDArray[Any]) -> NDArray[Any]:
+    """Sorted distinct values; the same array if it is so already."""
+    return values if (values[1:] > values[:-1]).all() else unique(values)
+
+
 def in_sorted(values: NDArray[Any], ascending: NDArray[Any]) -> NDArray[np.bool_]:
     """Which values are among the ascending ones; nothing is built anew.
 

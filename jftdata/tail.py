@@ -16,13 +16,12 @@ from typing import Any
 import numba
 import numpy as np
 import polars as pl
-import pyarrow as pa
 from numpy.typing import NDArray
 
-from jftdata.catalog import Catalog, label_arrays, read_row_group, row_groups
+from jftdata.catalog import Catalog, among, label_arrays, read_row_group, row_groups
 from jftdata.errors import BadArgument, BadInput
 from jftdata.hierarchy import Hierarchy
-from jftdata.ragged import in_sorted
+from jftdata.ragged import ascending
 
 COUNTS = {
     "label": pl.String(),
@@ -80,7 +79,7 @@ def count(
     tree = catalog.hierarchy
     pieces = row_groups(catalog, split=split)
     workers = min(workers or os.cpu_count() or 1, max(1, len(pieces)))
-    wanted = None if images is None else np.unique(images)
+    wanted = None if images is None else ascending(images)
 
     def run(mine: list[tuple[Path, int]]) -> _Counter:
         counter = _Counter(tree)
@@ -88,7 +87,7 @@ def count(
         for path, group in mine:
             rows = read_row_group(path, group, columns=columns, split=split)
             if wanted is not None:
-                rows = rows.filter(pa.array(in_sorted(rows.column("image").to_numpy(), wanted)))
+                rows = among(rows, wanted)
             counter.add(*label_arrays(rows.column("labels")))
         return counter
 

@@ -18,9 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jftdata import storage, tail
-from jftdata.catalog import Catalog, read_row_group, row_groups
+from jftdata.catalog import Catalog, among, read_row_group, row_groups
 from jftdata.errors import BadInput, Damaged
-from jftdata.ragged import in_sorted
 from jftdata.subset.recipe import RECIPE, Step
 
 if TYPE_CHECKING:
@@ -103,7 +102,7 @@ class Subset:
 
         def run(piece: tuple[Path, int]) -> _T:
             rows = read_row_group(*piece, columns=columns, split=None)
-            return function(rows if self.chosen is None else rows.filter(self._mask(rows)))
+            return function(rows if self.chosen is None else among(rows, self.chosen))
 
         with ThreadPoolExecutor(workers) as pool:
             waiting: deque[Any] = deque()
@@ -133,15 +132,6 @@ class Subset:
             blocks=blocks,
             drop_last=drop_last,
         )
-
-    def _mask(self, rows: "pa.Table") -> "pa.Array":
-        import pyarrow as pa
-
-        ids = rows.column("image").to_numpy()
-        if not len(ids):
-            return pa.array([], pa.bool_())
-        first, last = np.searchsorted(self.images, ids.min()), np.searchsorted(self.images, ids.max(), side="right")
-        return pa.array(in_sorted(ids, self.images[first:last]))
 
     @classmethod
     def open(cls, path: Path | str, *, catalog: Catalog | None = None) -> Self:
