@@ -4,8 +4,8 @@ The draw is `Stream.draw` of seed, epoch and position. It is spread over as many
 generator has a state, so threads and their order change nothing. Boxes follow the distributions of torchvision's transforms;
 colours and shapes are changed by torchvision's own functions (Pillow's on the CPU).
 
-For a random crop, a JPEG at least four times the size it is resized to is decoded at a reduced scale of at least twice that size: 1.2
-to 1.6 times as fast, and after resizing 0.5 to 1.9 of 255 levels away from full decoding on average (159 COCO and 250 Imagenette
+For a random crop, a JPEG at least four times the size it is resized to is decoded at a reduced scale of at least twice that size: 1.1
+to 1.5 times as fast, and after resizing 0.5 to 1.9 of 255 levels away from full decoding on average (159 COCO and 250 Imagenette
 photographs resized to 1/4 to 1/16). A resized crop decodes in full: its box would have to be rounded to the fewer pixels, which cost
 3 levels and won nothing.
 """
