@@ -205,14 +205,23 @@ def read_row_group(path: Path, group: int, *, columns: Sequence[str], split: str
 
 
 def among(rows: "pa.Table", images: NDArray[np.int64]) -> "pa.Table":
-    """The rows of some images; those of a row group lie near each other among the ascending ids, so only these are searched."""
+    """The rows of some images.
+
+    Args:
+        rows: with a column `image`, ascending, as in each row group.
+        images: (n,) ids, ascending; those that are not in the rows do not matter.
+
+    Cost: a search for each of the images between the first row and the last.
+    """
     import pyarrow as pa
 
     ids = rows.column("image").to_numpy()
     if not len(ids):
         return rows
-    first, last = np.searchsorted(images, ids.min()), np.searchsorted(images, ids.max(), side="right")
-    return rows.filter(pa.array(in_sorted(ids, images[first:last])))
+    near = images[np.searchsorted(images, ids[0]) : np.searchsorted(images, ids[-1], side="right")]
+    wanted = np.zeros(len(ids), np.bool_)
+    wanted[np.searchsorted(ids, near[in_sorted(near, ids)])] = True
+    return rows.filter(pa.array(wanted))
 
 
 def label_arrays(column: Any) -> tuple[NDArray[np.int64], NDArray[np.int32]]:

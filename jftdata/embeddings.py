@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from jftdata import storage
 from jftdata.errors import BadInput
+from jftdata.ragged import unique
 
 FORMAT = "jftdata.embeddings/1"
 
@@ -69,7 +70,7 @@ class Embeddings:
         Raises:
             BadInput: an image without a vector.
         """
-        wanted = np.unique(images)
+        wanted = unique(images)
         at = np.searchsorted(self.images, wanted)
         found = at < len(self.images)
         found[found] = self.images[at[found]] == wanted[found]

@@ -9,6 +9,7 @@ from jftdata.errors import ImageRejected
 from jftdata.images import decode_small, shrink
 from jftdata.pixels import PLACE, UNREAD, map_images
 from jftdata.progress import progress
+from jftdata.ragged import unique
 
 MEASURES = {
     "image": pl.Int64(),
@@ -41,7 +42,7 @@ def measure(
     Source: Hasler and Suesstrunk 2003 for colour; Pech-Pacheco et al. 2000 for the variance of the Laplacian.
     """
     catalog.need_pixels()
-    ids = catalog.images() if images is None else np.unique(images)
+    ids = catalog.images() if images is None else unique(images)
     found, unread = [pl.DataFrame(schema=MEASURES)], [pl.DataFrame(schema=UNREAD)]
     with progress("quality", total=len(ids), unit="image") as bar:
         for first in range(0, len(ids), _PIECE):

@@ -6,7 +6,7 @@ rows.
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -76,23 +76,44 @@ def count(
     Raises:
         UnknownName: no such split.
     """
-    tree = catalog.hierarchy
+    return count_each(catalog, [images], split=split, workers=workers)[0]
+
+
+def count_each(
+    catalog: Catalog, sets: Sequence[NDArray[np.int64] | None], *, split: str | None = None, workers: int | None = None
+) -> list[Counts]:
+    """Count several sets of images in one pass.
+
+    Args:
+        catalog: images with given labels.
+        sets: image ids; None is all.
+        split: only this split.
+        workers: threads; None is one a core.
+
+    Raises:
+        UnknownName: no such split.
+    """
     pieces = row_groups(catalog, split=split)
     workers = min(workers or os.cpu_count() or 1, max(1, len(pieces)))
-    wanted = None if images is None else ascending(images)
+    wanted = [None if images is None else ascending(images) for images in sets]
 
-    def run(mine: list[tuple[Path, int]]) -> _Counter:
-        counter = _Counter(tree)
-        columns = ("labels",) if wanted is None else ("image", "labels")
+    def run(mine: list[tuple[Path, int]]) -> list[_Counter]:
+        counters = [_Counter(catalog.hierarchy) for _ in wanted]
+        columns = ("labels",) if all(images is None for images in wanted) else ("image", "labels")
         for path, group in mine:
             rows = read_row_group(path, group, columns=columns, split=split)
-            if wanted is not None:
-                rows = among(rows, wanted)
-            counter.add(*label_arrays(rows.column("labels")))
-        return counter
+            for counter, images in zip(counters, wanted, strict=True):
+                some = rows if images is None else among(rows, images)
+                counter.add(*label_arrays(some.column("labels")))
+        return counters
 
     with ThreadPoolExecutor(workers) as pool:
-        counters = list(pool.map(run, [pieces[i::workers] for i in range(workers)]))
+        threads = list(pool.map(run, [pieces[i::workers] for i in range(workers)]))
+    return [_total(catalog.hierarchy, counters) for counters in zip(*threads, strict=True)]
+
+
+def _total(tree: Hierarchy, counters: "Sequence[_Counter]") -> Counts:
+    """What all threads have counted of one set."""
     given = np.sum([c.given for c in counters], axis=0)
     filled = np.sum([c.filled() for c in counters], axis=0)
     by_number = np.sum([c.by_number for c in counters], axis=0)

@@ -138,7 +138,7 @@ def wrapped(value: Any) -> Any:
     if isinstance(value, Subset):
         return Table(pl.DataFrame({"image": value.images}))
     if isinstance(value, pl.Series):
-        value = value.to_numpy()
+        value = value.to_list() if value.dtype == pl.String else value.to_numpy()
     if isinstance(value, np.ndarray):
         return Table(pl.DataFrame({"image": ids_of(value)}, schema={"image": pl.Int64}))
     if isinstance(value, pl.DataFrame):

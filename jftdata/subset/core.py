@@ -7,7 +7,7 @@ a memory map. `everything` holds no ids until they are asked for.
 import hashlib
 import os
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 FORMAT = "jftdata.subset/2"
 IMAGES, WEIGHTS = "images.npy", "weights.npy"
+_S = TypeVar("_S")
 _T = TypeVar("_T")
 _PIECE = 1 << 20
 """Ids hashed at a time for a fingerprint."""
@@ -47,6 +48,8 @@ class Subset:
     """The last step, which knows those before it."""
     weights: NDArray[np.float64] | None = None
     """(n,) above 0: how often each image comes in an epoch, on average; None is once."""
+    counted: "Callable[[], pl.DataFrame] | None" = None
+    """Gives `counts`, where they are counted with those of other subsets in one pass."""
 
     @cached_property
     def images(self) -> NDArray[np.int64]:
@@ -82,7 +85,7 @@ class Subset:
     @cached_property
     def counts(self) -> "pl.DataFrame":
         """Images by label, ancestors filled in: what `tail.label_counts` returns. Weights do not count."""
-        return tail.label_counts(self.catalog, images=self.chosen)
+        return tail.label_counts(self.catalog, images=self.chosen) if self.counted is None else self.counted()
 
     def map_rows(
         self, function: Callable[["pa.Table"], _T], *, columns: Sequence[str], workers: int | None = None
@@ -98,20 +101,12 @@ class Subset:
             What the function returns, in image-id order; a bounded number is worked on at a time.
         """
         columns = list(dict.fromkeys(("image", *columns)))
-        workers = workers or os.cpu_count() or 1
 
         def run(piece: tuple[Path, int]) -> _T:
             rows = read_row_group(*piece, columns=columns, split=None)
             return function(rows if self.chosen is None else among(rows, self.chosen))
 
-        with ThreadPoolExecutor(workers) as pool:
-            waiting: deque[Any] = deque()
-            for piece in row_groups(self.catalog):
-                waiting.append(pool.submit(run, piece))
-                if len(waiting) > workers:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
+        yield from in_order(run, row_groups(self.catalog), workers=workers)
 
     def stream(self, *, seed: int, batch_size: int, blocks: "Blocks | None" = None, drop_last: bool = True) -> "Stream":
         """The order of images in training: a pure function of seed and step, for any number of ranks and workers.
@@ -187,6 +182,19 @@ class Subset:
                     "catalog_path": str(self.catalog.path.resolve()),
                 }
         return Path(out)
+
+
+def in_order(function: Callable[[_S], _T], items: Iterable[_S], *, workers: int | None = None) -> Iterator[_T]:
+    """Apply a function to each item on threads; results in order, a bounded number of them ahead."""
+    workers = workers or os.cpu_count() or 1
+    with ThreadPoolExecutor(workers) as pool:
+        waiting: deque[Any] = deque()
+        for item in items:
+            waiting.append(pool.submit(function, item))
+            if len(waiting) > workers:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
 
 
 def _algebra() -> Any:

@@ -4,22 +4,29 @@ What is drawn at random is drawn by a keyed hash of the image id: a subset does 
 larger ones, and images added to the catalog later change no earlier decision.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from functools import cache, partial
+from typing import TypeVar
 
 import numpy as np
+import polars as pl
 from numpy.typing import NDArray
 
+from jftdata import tail
 from jftdata.catalog import Catalog
 from jftdata.errors import BadArgument, UnknownName, one_of
 from jftdata.hashing import keyed_hash, keyed_order
 from jftdata.ragged import in_sorted
 from jftdata.subset.build import BUILDERS, ROOT, Builder, Ids, Picked, all_of, builder, ids_of, members
-from jftdata.subset.core import Subset
+from jftdata.subset.core import Subset, in_order
 from jftdata.subset.recipe import Step
 
 _STREAM = "nested"
 _PIECE = 1 << 20
+_BITS = 16
 _SPAN = 2.0**64
+_T = TypeVar("_T")
 
 
 def everything(catalog: Catalog, *, split: str | None = None) -> Subset:
@@ -63,7 +70,13 @@ def nested(source: Catalog | Subset, *, sizes: Sequence[int], seed: int) -> list
     for size in sorted(set(sizes), reverse=True):
         within = sample(source, size=size, seed=seed) if within is source else _smaller(source, within, size, seed)
         found[size] = within
-    return [found[size] for size in sizes]
+    drawn = [found[size] for size in sizes]
+    together = cache(lambda: tail.count_each(source.catalog, [one.chosen for one in drawn]))
+    return [replace(one, counted=partial(_labels, together, i)) for i, one in enumerate(drawn)]
+
+
+def _labels(together: Callable[[], list[tail.Counts]], i: int) -> pl.DataFrame:
+    return together()[i].labels
 
 
 def _smaller(source: Subset, within: Subset, size: int, seed: int) -> Subset:
@@ -74,7 +87,7 @@ def _smaller(source: Subset, within: Subset, size: int, seed: int) -> Subset:
 
 def _why_sample(source: Subset, image: int, *, size: int, seed: int) -> str:
     own = keyed_hash(np.array([image]), seed=seed, stream=_STREAM)[0]
-    before = sum(int((keyed_hash(ids, seed=seed, stream=_STREAM) < own).sum()) for ids in _pieces(source))
+    before = sum(_mapped(source, lambda ids: int((keyed_hash(ids, seed=seed, stream=_STREAM) < own).sum())))
     return f"its keyed hash is number {before + 1:,} of {len(source):,}; the first {size:,} are drawn"
 
 
@@ -116,8 +129,9 @@ def fraction(source: Subset, *, share: float, seed: int) -> Picked:
         raise BadArgument(f"`share` must be in (0, 1]. Got {share}.")
     bound = np.uint64(min(int(share * _SPAN), 2**64 - 1))
     out, end = np.empty(len(source), np.int64), 0  # memory that is not written to is not taken
-    for ids in _pieces(source):
-        kept = ids if share == 1 else ids[keyed_hash(ids, seed=seed, stream=_STREAM) < bound]
+    for kept in _mapped(
+        source, lambda ids: ids if share == 1 else ids[keyed_hash(ids, seed=seed, stream=_STREAM) < bound]
+    ):
         out[end : end + len(kept)] = kept
         end += len(kept)
     return out[:end]
@@ -151,12 +165,12 @@ def in_split(source: Subset, *, split: str) -> Picked:
     return source.images[in_sorted(source.images, source.catalog.images(split=split))]
 
 
-def _pieces(source: Subset) -> Iterator[NDArray[np.int64]]:
-    """The ids, ascending, without holding those of a whole catalog."""
-    if source.chosen is None:
-        yield from source.map_rows(lambda rows: np.asarray(rows.column("image")), columns=["image"])
-    else:
-        yield from (source.chosen[i : i + _PIECE] for i in range(0, len(source), _PIECE))
+def _mapped(source: Subset, function: Callable[[NDArray[np.int64]], _T]) -> Iterator[_T]:
+    """Apply a function to the ids, ascending and some at a time, on threads, without holding those of a whole catalog."""
+    chosen = source.chosen
+    if chosen is None:
+        return source.map_rows(lambda rows: function(np.asarray(rows.column("image"))), columns=["image"])
+    return in_order(lambda i: function(chosen[i : i + _PIECE]), range(0, len(source), _PIECE))
 
 
 def _smallest(source: Subset, seed: int, size: int) -> NDArray[np.int64]:
@@ -165,19 +179,19 @@ def _smallest(source: Subset, seed: int, size: int) -> NDArray[np.int64]:
     One pass counts hashes in bins, which tells the bin of the cut; a second one takes what lies below. Only that bin is sorted, and
     nothing is as long as the source.
     """
-    bins = np.zeros(1 << 20, np.int64)
-    for ids in _pieces(source):
-        bins += np.bincount(_bin(ids, seed), minlength=len(bins))
-    ends = np.cumsum(bins)
+    ends = np.cumsum(sum(_mapped(source, lambda ids: np.bincount(_bin(ids, seed), minlength=1 << _BITS))))
     cut = int(np.searchsorted(ends, size))
-    below = int(ends[cut] - bins[cut])
-    out, end, edge = np.empty(size, np.int64), 0, []
-    for ids in _pieces(source):
+    below = int(ends[cut - 1]) if cut else 0
+
+    def parts(ids: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         which = _bin(ids, seed)
-        kept = ids[which < cut]
+        return ids[which < cut], ids[which == cut]
+
+    out, end, edge = np.empty(size, np.int64), 0, []
+    for kept, others in _mapped(source, parts):
         out[end : end + len(kept)] = kept
         end += len(kept)
-        edge.append(ids[which == cut])
+        edge.append(others)
     of_cut = np.concatenate(edge)
     out[below:] = of_cut[keyed_order(of_cut, seed=seed, stream=_STREAM)][: size - below]
     out.sort()
@@ -185,5 +199,5 @@ def _smallest(source: Subset, seed: int, size: int) -> NDArray[np.int64]:
 
 
 def _bin(ids: NDArray[np.int64], seed: int) -> NDArray[np.int64]:
-    """The 20 highest bits of each keyed hash."""
-    return (keyed_hash(ids, seed=seed, stream=_STREAM) >> np.uint64(44)).astype(np.int64)
+    """The highest bits of each keyed hash."""
+    return (keyed_hash(ids, seed=seed, stream=_STREAM) >> np.uint64(64 - _BITS)).astype(np.int64)
