@@ -164,7 +164,7 @@ class Worker:
         loss.backward()
         self._steps.append(step)
         self._rows.append(batch.rows)
-        self._losses.append(float(loss))
+        self._losses.append(loss.item())
         self._rejected += batch.rejected
         self._fetched += 1
 
