@@ -45,7 +45,9 @@ def test_photos_become_catalog_tail_embeddings_pairs_and_subsets(
     assert answer(capsys, "dedup", vectors, "--out", tmp_path / "pairs.csv")["num_pairs"] == 0
     assert (tmp_path / "pairs.csv").read_text().startswith("image_a,image_b,similarity")
     assert answer(capsys, "noise", "audit", catalog, vectors)["num_scored"] == 12
-    subsets = answer(capsys, "subset", "nested", catalog, "--size", 3, "--size", 6, "--seed", 0, "--out", tmp_path / "s")
+    subsets = answer(
+        capsys, "subset", "nested", catalog, "--size", 3, "--size", 6, "--seed", 0, "--out", tmp_path / "s"
+    )
     assert set(subsets["subsets"]) == {"3", "6"}  # type: ignore[call-overload]
     assert answer(capsys, "verify", tmp_path / "s" / "3")["format"] == "jftdata.subset/2"
     answer(capsys, "report", catalog, vectors, "--out", tmp_path / "r.html")
