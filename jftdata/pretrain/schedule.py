@@ -60,7 +60,7 @@ def optimizer(config: PretrainConfig, parameters: Iterable[nn.Parameter]) -> tor
     if config.optimizer == "adamw":
         return torch.optim.AdamW(groups, lr=rate)
     try:
-        from timm.optim import Lamb, Lars  # type: ignore[attr-defined]
+        from timm.optim import Lamb, Lars
     except ImportError:
         raise BadArgument(f"optimizer {config.optimizer!r} is timm's. Install jftdata[timm], or use another.") from None
     if config.optimizer == "lars":
