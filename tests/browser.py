@@ -59,7 +59,7 @@ class Browser:
 
     def open(self, url: str) -> None:
         """Go to a page, or load the same one again, and wait until it is there."""
-        time.sleep(0.2)  # what the page stored last is on its way to another process; no person reloads faster
+        time.sleep(1.0)  # what the page stored last is on its way to another process; no person reloads faster
         self("Page.navigate", url=url)
         while self.hear().get("method") != "Page.loadEventFired":
             pass

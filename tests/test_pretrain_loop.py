@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -333,6 +334,16 @@ def test_states_are_kept_as_many_as_asked(catalog: Catalog, tmp_path: Path, monk
         Keeping(validate_every=0)
 
 
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """torch sums in another order with more threads."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.usefixtures("one_thread")
 def test_two_processes_train_as_one_does_and_either_goes_on_for_the_other(catalog: Catalog, tmp_path: Path) -> None:
     from tests.pretrain_ranks import config
 
