@@ -6,7 +6,7 @@ import os
 import shutil
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -57,12 +57,19 @@ class Browser:
             self.num_saved += message["params"]["state"] == "completed"
         return message
 
-    def open(self, url: str) -> None:
-        """Go to a page, or load the same one again, and wait until it is there."""
-        time.sleep(1.0)  # what the page stored last is on its way to another process; no person reloads faster
-        self("Page.navigate", url=url)
-        while self.hear().get("method") != "Page.loadEventFired":
-            pass
+    def open(self, url: str, until: Callable[[], bool] = lambda: True) -> None:
+        """Go to a page and wait until it is there; again for at most ten seconds, `until` it shows what was stored before.
+
+        What a page stores is on its way to another process: no person reloads faster than it gets there.
+        """
+        end = time.monotonic() + 10
+        while True:
+            self("Page.navigate", url=url)
+            while self.hear().get("method") != "Page.loadEventFired":
+                pass
+            if until() or time.monotonic() > end:
+                return
+            time.sleep(0.2)
 
     def value(self, script: str) -> Any:
         """What a JavaScript expression gives."""
