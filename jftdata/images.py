@@ -7,6 +7,8 @@ Cost: 1,400 500x375 JPEGs a second a core.
 """
 
 import io
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,6 +28,7 @@ REASONS = ("empty", "too_many_bytes", "too_many_pixels", "extreme_aspect", "not_
 
 _PILLOW = ("PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "JPEG")
 _ORIENTATION = 0x0112
+_SIDEWAYS = (5, 6, 7, 8)
 
 
 @dataclass(frozen=True)
@@ -68,12 +71,47 @@ def decode(data: bytes, *, limits: Limits = DEFAULT_LIMITS) -> tuple[NDArray[np.
     >>> pixels.shape, facts
     ((3, 4, 3), ImageFacts(width=4, height=3, format='png'))
     """
-    if not data:
-        raise ImageRejected("empty", "the file has no bytes")
-    if len(data) > limits.max_bytes:
-        raise ImageRejected("too_many_bytes", f"{len(data)} bytes, at most {limits.max_bytes} allowed")
+    _check_bytes(data, limits)
     pixels, format = _decode_jpeg(data, limits) if data[:2] == b"\xff\xd8" else _decode_pillow(data, limits)
     return pixels, ImageFacts(width=pixels.shape[1], height=pixels.shape[0], format=format)
+
+
+def header(data: bytes, *, limits: Limits = DEFAULT_LIMITS) -> ImageFacts:
+    """What `decode` would say of an image, from its header alone: 20 microseconds for a JPEG.
+
+    Raises:
+        ImageRejected: with one of `REASONS`.
+
+    >>> header(encode_jpeg(np.zeros((3, 4, 3), np.uint8)))
+    ImageFacts(width=4, height=3, format='jpeg')
+    """
+    _check_bytes(data, limits)
+    if data[:2] == b"\xff\xd8":
+        height, width, _ = _jpeg_header(data, limits)
+        turned = _jpeg_orientation(data) in _SIDEWAYS
+        return ImageFacts(height, width, "jpeg") if turned else ImageFacts(width, height, "jpeg")
+    with _opened(data, limits) as image:
+        format = (image.format or "").lower()
+        turned = format != "tiff" and _exif_orientation(image) in _SIDEWAYS  # TIFF says its size as displayed
+        return ImageFacts(*(image.size[::-1] if turned else image.size), format)
+
+
+def decode_labels(data: bytes, *, limits: Limits = DEFAULT_LIMITS) -> NDArray[np.uint8]:
+    """The number of each pixel of a label file: the palette's index or the grey value of an 8-bit PNG, whatever its colours.
+
+    Returns:
+        (H, W) uint8.
+
+    Raises:
+        ImageRejected: with one of `REASONS`; `not_an_image` for a file with colours and no palette, or with more than 8 bits.
+    """
+    _check_bytes(data, limits)
+    with _opened(data, limits) as image:
+        if image.mode not in ("P", "L", "1") or image.format != "PNG":
+            raise ImageRejected(
+                "not_an_image", f"a {image.format} of mode {image.mode}, not a PNG with a palette or 8 bits of grey"
+            )
+        return np.array(image, np.uint8)
 
 
 def decode_small(data: bytes, *, side: int) -> NDArray[np.uint8]:
@@ -135,6 +173,13 @@ def small_jpeg(data: bytes, *, side: int, quality: int) -> bytes:
     return encode_jpeg(shrink(pixels, side=side), quality=quality)
 
 
+def _check_bytes(data: bytes, limits: Limits) -> None:
+    if not data:
+        raise ImageRejected("empty", "the file has no bytes")
+    if len(data) > limits.max_bytes:
+        raise ImageRejected("too_many_bytes", f"{len(data)} bytes, at most {limits.max_bytes} allowed")
+
+
 def _check_size(width: int, height: int, limits: Limits) -> None:
     if width * height > limits.max_pixels:
         raise ImageRejected("too_many_pixels", f"{width}x{height} pixels, at most {limits.max_pixels} allowed")
@@ -143,11 +188,7 @@ def _check_size(width: int, height: int, limits: Limits) -> None:
 
 
 def _decode_jpeg(data: bytes, limits: Limits) -> tuple[NDArray[np.uint8], str]:
-    try:
-        height, width, space, _ = simplejpeg.decode_jpeg_header(data)
-    except ValueError as error:
-        raise ImageRejected("damaged", f"JPEG header: {error}") from error
-    _check_size(width, height, limits)
+    _, _, space = _jpeg_header(data, limits)
     if space in ("CMYK", "YCCK"):
         return _decode_pillow(data, limits)[0], "jpeg"
     try:
@@ -157,13 +198,30 @@ def _decode_jpeg(data: bytes, limits: Limits) -> tuple[NDArray[np.uint8], str]:
     return _orient(pixels, _jpeg_orientation(data)), "jpeg"
 
 
-def _decode_pillow(data: bytes, limits: Limits) -> tuple[NDArray[np.uint8], str]:
+def _jpeg_header(data: bytes, limits: Limits) -> tuple[int, int, str]:
+    """Height, width and colour space as stored."""
     try:
-        image = Image.open(io.BytesIO(data), formats=_PILLOW)
-        _check_size(image.width, image.height, limits)
+        height, width, space, _ = simplejpeg.decode_jpeg_header(data)
+    except ValueError as error:
+        raise ImageRejected("damaged", f"JPEG header: {error}") from error
+    _check_size(width, height, limits)
+    return height, width, space
+
+
+def _decode_pillow(data: bytes, limits: Limits) -> tuple[NDArray[np.uint8], str]:
+    with _opened(data, limits) as image:
         format = (image.format or "").lower()
         image.load()  # before the orientation is asked for: TIFF turns itself here and forgets it
         return _orient(_to_rgb(image), _exif_orientation(image)), format
+
+
+@contextmanager
+def _opened(data: bytes, limits: Limits) -> Iterator[Image.Image]:
+    """An image whose pixels are not read yet; what goes wrong in the block is a reason to reject it."""
+    try:
+        image = Image.open(io.BytesIO(data), formats=_PILLOW)
+        _check_size(image.width, image.height, limits)
+        yield image
     except ImageRejected:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
@@ -214,7 +272,7 @@ def _exif_orientation(image: Image.Image) -> int:
 
 
 def _orient(pixels: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
-    if orientation in (5, 6, 7, 8):
+    if orientation in _SIDEWAYS:
         pixels = pixels.transpose(1, 0, 2)
     if orientation in (3, 4, 7, 8):
         pixels = pixels[::-1]

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
 from jftdata.errors import ImageRejected
-from jftdata.images import REASONS, ImageFacts, Limits, decode, decode_small, encode_jpeg, resize
+from jftdata.images import REASONS, ImageFacts, Limits, decode, decode_labels, decode_small, encode_jpeg, header, resize
 from tests.strategies import encoded, picture
 
 PICTURE = picture(1, width=40, height=24)
@@ -26,6 +26,10 @@ LOSSLESS = {
 def rejected(data, **limits):
     with pytest.raises(ImageRejected) as caught:
         decode(data, limits=Limits(**limits))
+    if caught.value.reason not in ("damaged", "crash"):  # what the header tells
+        with pytest.raises(ImageRejected) as also:
+            header(data, limits=Limits(**limits))
+        assert str(also.value) == str(caught.value)
     assert caught.value.reason in REASONS
     assert str(caught.value)
     return caught.value.reason
@@ -43,8 +47,9 @@ def with_orientation(format, orientation, **options):
 @pytest.mark.parametrize("format", LOSSLESS)
 def test_lossless_formats_give_back_every_pixel(format):
     name, options = LOSSLESS[format]
-    pixels, facts = decode(encoded(PICTURE, format, **options))
-    assert facts == ImageFacts(width=40, height=24, format=name)
+    data = encoded(PICTURE, format, **options)
+    pixels, facts = decode(data)
+    assert facts == header(data) == ImageFacts(width=40, height=24, format=name)
     assert pixels.dtype == np.uint8
     assert (pixels == PICTURE).all()
 
@@ -83,6 +88,23 @@ def test_one_bit_images_are_black_and_white():
     assert (pixels[:, :, 1] == np.where(PICTURE[:, :, 0] > 128, 255, 0)).all()
 
 
+@pytest.mark.parametrize("mode", ["P", "L", "1"])
+def test_labels_are_the_numbers_in_the_file_whatever_its_colours(mode):
+    numbers = PICTURE[:, :, 0] % 2 if mode == "1" else PICTURE[:, :, 0]
+    image = Image.fromarray(numbers > 0 if mode == "1" else numbers)
+    if mode == "P":
+        image.putpalette(list(range(255, -1, -1)) * 3)
+    assert (decode_labels(encoded(image, "PNG")) == numbers).all()
+
+
+@pytest.mark.parametrize(
+    ("pixels", "format"), [(PICTURE, "PNG"), (PICTURE[:, :, 0], "JPEG"), (PICTURE[:, :, 0].astype(np.uint16), "PNG")]
+)
+def test_what_has_no_number_a_pixel_is_no_label_file(pixels, format):
+    with pytest.raises(ImageRejected, match="not a PNG with a palette or 8 bits of grey"):
+        decode_labels(encoded(pixels, format))
+
+
 # ---- the odd cases, one rule each ------------------------------------------------------------------------------------
 
 
@@ -94,6 +116,7 @@ def test_exif_orientation_is_applied_once_as_pillow_does(format, orientation):
     pixels, facts = decode(data)
     with Image.open(io.BytesIO(data)) as image:
         expected = np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
+    assert facts == header(data)
     assert (facts.height, facts.width) == expected.shape[:2] == ((24, 40) if orientation < 5 else (40, 24))
     assert np.abs(pixels.astype(int) - expected).max() <= (4 if format == "JPEG" else 0)
     if orientation > 1:  # the picture is not symmetric, so a missed turn would show

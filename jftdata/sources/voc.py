@@ -16,7 +16,7 @@ from jftdata.errors import BadInput, MissingInput, UnknownName, one_of
 from jftdata.hierarchy import Hierarchy
 from jftdata.sources.ingest import Record, digest_of_files, ingest, listed, place
 
-_OBJECT_NAME = ["annotation", "object", "name"]
+_OBJECT = ["annotation", "object"]
 
 
 def from_voc(
@@ -103,35 +103,47 @@ def _record(root: Path, image: str, split: str, digest: "hashlib._Hash") -> Reco
 
 
 def _object_names(data: bytes, path: Path) -> tuple[str, ...]:
-    """The names of the objects of an annotation.
+    _, objects = read_xml(data, path)
+    return tuple(thing["name"] for thing in objects)
+
+
+def read_xml(data: bytes, path: Path) -> tuple[dict[str, str], list[dict[str, str]]]:
+    """The texts of an annotation by their dotted names: of the image, such as `size.width`, and of each object, such as
+    `bndbox.xmin`; not of objects' parts.
 
     Raises:
         BadInput: no XML, a document type, or an object without a name.
     """
     here: list[str] = []
-    names: list[str] = []
+    text: list[str] = []
+    image: dict[str, str] = {}
+    objects: list[dict[str, str]] = []
 
     def start(tag: str, _: dict[str, str]) -> None:
         here.append(tag)
-        if here == _OBJECT_NAME[:-1]:
-            names.append("")
+        text.clear()
+        if here == _OBJECT:
+            objects.append({})
 
-    def text(piece: str) -> None:
-        if here == _OBJECT_NAME:
-            names[-1] += piece
+    def end(_: str) -> None:
+        written = "".join(text).strip()
+        text.clear()
+        inside = here[:2] == _OBJECT
+        if written and not (inside and here[2:3] == ["part"]):
+            (objects[-1] if inside else image)[".".join(here[2 if inside else 1 :])] = written
+        here.pop()
 
     def refuse(*_: object) -> None:
         raise BadInput(f"{path} has a document type, which may hide entities. Remove it.")
 
     parser = expat.ParserCreate()
-    parser.StartElementHandler, parser.CharacterDataHandler = start, text
-    parser.EndElementHandler = lambda _: here.pop()
+    parser.buffer_text = True
+    parser.StartElementHandler, parser.EndElementHandler, parser.CharacterDataHandler = start, end, text.append
     parser.StartDoctypeDeclHandler = refuse
     try:
         parser.Parse(data, True)
     except expat.ExpatError as error:
         raise BadInput(f"{path} is not readable XML ({error}). Get it again.") from error
-    found = tuple(name.strip() for name in names)
-    if "" in found:
+    if not all("name" in thing for thing in objects):
         raise BadInput(f"{path} has an object without a name. Mend it.")
-    return found
+    return image, objects

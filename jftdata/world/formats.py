@@ -57,6 +57,7 @@ def write_detection(folder: Path, rows: Rows, *, num_images: int, size: int) -> 
     parts = ("JPEGImages", "Annotations", "SegmentationClass", "ImageSets/Main", "ImageSets/Segmentation")
     for made in (folder / "images", folder / "annotations", *(voc / name for name in parts)):
         made.mkdir(parents=True)
+    (voc / "classes.txt").write_text("".join(f"{name}\n" for name in VOC), encoding="utf-8")
     facts = {"detection_images": num_images, "detection_objects": 0}
     names: dict[str, list[str]] = {}
     streams: tuple[tuple[Stream, str, int], ...] = (
@@ -216,13 +217,13 @@ def _png(drawn: Scene, objects: list[SceneObject]) -> bytes:
         border |= wide & ~thin
     out[border] = 255
     image = Image.fromarray(out)
-    image.putpalette(_voc_palette())  # makes it a palette image of the same numbers
+    image.putpalette(voc_palette())  # makes it a palette image of the same numbers
     file = io.BytesIO()
     image.save(file, "PNG")
     return file.getvalue()
 
 
-def _voc_palette() -> list[int]:
+def voc_palette() -> list[int]:
     """The palette of the VOC development kit: the bits of a label's number, dealt out to red, green and blue."""
     out = []
     for number in range(256):
