@@ -104,8 +104,7 @@ class Results:
         """
         with storage.building(out, format=FORMAT, made_with=made_with, inputs=inputs) as build:
             if build is not None:
-                text = "".join(json.dumps(row) + "\n" for row in self.rows.iter_rows(named=True))
-                storage.write_text(build.folder / FILE, text)
+                self.write(build.folder)
                 build.facts = {"num_rows": len(self)}
         if build is None and not Results.open(out).rows.equals(self.rows):
             raise OutputExists(
@@ -113,3 +112,8 @@ class Results:
                 "another `out`."
             )
         return Path(out)
+
+    def write(self, folder: Path) -> None:
+        """Write the rows into the folder of an artefact that is being made."""
+        text = "".join(json.dumps(row) + "\n" for row in self.rows.iter_rows(named=True))
+        storage.write_text(folder / FILE, text)

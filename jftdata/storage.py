@@ -254,7 +254,10 @@ def verify(path: Path | str) -> Sidecar:
 
 
 def _flat(prefix: str, values: Mapping[str, Any]) -> dict[str, Any]:
-    return {f"{prefix}.{key}": value for key, value in values.items()}
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        flat |= _flat(f"{prefix}.{key}", value) if isinstance(value, Mapping) else {f"{prefix}.{key}": value}
+    return flat
 
 
 def _difference(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:

@@ -8,13 +8,11 @@ number of processes.
 import dataclasses
 import math
 import signal
-import threading
 import time
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -39,7 +37,7 @@ from jftdata.pretrain.model import Trained, fresh, start_from
 from jftdata.pretrain.monitor import Monitor, operations, peak
 from jftdata.pretrain.objective import Asymmetric, Focal, Logistic, Objective, Targets, log_odds
 from jftdata.pretrain.places import Places
-from jftdata.pretrain.ranks import Ranks, joined
+from jftdata.pretrain.ranks import Ranks, joined, signals
 from jftdata.pretrain.schedule import Average, gradient_norm, learning_rate, optimizer
 from jftdata.pretrain.softmax import Softmax, TreeSoftmax, log_share
 from jftdata.progress import progress
@@ -143,7 +141,7 @@ def _train(job: _Job, folder: Path) -> dict[str, Any]:
     places = _places(job, folder)
     made, labels = _batches(job, places, done, num_steps), _Labels(places, config, ranks.device)
     rejected = Rejected(folder / STATES, ranks.rank)
-    with _signals() as signals, _bar(job, done, num_steps) as bar:
+    with signals() as caught, _bar(job, done, num_steps) as bar:
         saved = time.monotonic()
         for step in range(done, num_steps):
             asked = time.monotonic()
@@ -164,7 +162,7 @@ def _train(job: _Job, folder: Path) -> dict[str, Any]:
                 gradient_norm=norm, lr=rate, waited=waited,
             )  # fmt: skip
             bar.update(stream.batch_size)
-            stop, due = ranks.any(bool(signals), time.monotonic() - saved > keeping.save_every)
+            stop, due = ranks.any(bool(caught), time.monotonic() - saved > keeping.save_every)
             if job.validation is not None and ((step + 1) % every == 0 or step + 1 == num_steps):
                 monitor.flush()
                 best = _validate(job, folder, model, average, monitor, best, step + 1)
@@ -177,7 +175,7 @@ def _train(job: _Job, folder: Path) -> dict[str, Any]:
                 saved = time.monotonic()
                 monitor.restart_clock()
             if stop:
-                number = signals[0] if signals else signal.SIGTERM
+                number = caught[0] if caught else signal.SIGTERM
                 raise Interrupted(number, f"stopped by a signal after step {step + 1}; run the same command to go on.")
         monitor.flush()
         if math.isfinite(monitor.last_loss):
@@ -396,22 +394,3 @@ def _non_finite(step: int, loss: float, norm: float, images: NDArray[np.int64], 
         f"the {what} at step {step + 1}; nothing was updated. Lower learning_rate, give clip_norm, or look at the batch's "
         f"images: {shown}. Saved states are in {folder / STATES}."
     )
-
-
-@contextmanager
-def _signals() -> Iterator[list[int]]:
-    """Collect SIGINT and SIGTERM in a list while the block runs (main thread only), so that a step ends before we stop."""
-    caught: list[int] = []
-    if threading.current_thread() is not threading.main_thread():
-        yield caught
-        return
-
-    def note(number: int, _: FrameType | None) -> None:
-        caught.append(number)
-
-    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield caught
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

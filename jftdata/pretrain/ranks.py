@@ -4,10 +4,13 @@ Start with `torchrun --nproc-per-node 8 -m jftdata pretrain ...`; nothing else c
 """
 
 import os
+import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from types import FrameType
 from typing import Any
 
 import torch
@@ -60,6 +63,14 @@ class Ranks:
         distributed.broadcast_object_list(box, 0, device=self.device)
         return box[0]
 
+    def gather(self, value: Any) -> list[Any]:
+        """What each rank says, on all of them."""
+        if self.world_size == 1:
+            return [value]
+        said: list[Any] = [None] * self.world_size
+        distributed.all_gather_object(said, value)
+        return said
+
     def wait(self) -> None:
         """Until all are here."""
         if self.world_size > 1:
@@ -98,3 +109,22 @@ def joined(device: str) -> Iterator[Ranks]:
     finally:
         if ours:
             distributed.destroy_process_group()
+
+
+@contextmanager
+def signals() -> Iterator[list[int]]:
+    """Collect SIGINT and SIGTERM in a list while the block runs (main thread only), so that a step ends before we stop."""
+    caught: list[int] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield caught
+        return
+
+    def note(number: int, _: FrameType | None) -> None:
+        caught.append(number)
+
+    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield caught
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -59,7 +59,7 @@ def data_size(
             on_cell(task, size, seed)
             where = out / "transfer" / f"{size}-s{seed}-{task}"
             parts.append(transfer.run(
-                checkpoint, task=task, data=data, out=where, seed=seed, features=out / "features", workers=workers,
+                checkpoint, task=task, data=data, out=where, seed=seed, cache=out / "features", workers=workers,
                 device=device,
             ))  # fmt: skip
     return Results.concat(parts)

@@ -1,34 +1,52 @@
-"""Frozen features judged without training the network: weighted nearest neighbours and a linear probe."""
+"""Frozen features judged without training the network: nearest neighbours, a linear probe, few-shot ridge regression."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from jftdata import neighbors
+from jftdata import embed, neighbors
 from jftdata.embeddings import Embeddings
-from jftdata.errors import BadInput
 from jftdata.hashing import keyed_order
+from jftdata.transfer.labelled import Labelled, read
 from jftdata.transfer.metrics import top_k
-from jftdata.transfer.task import Inputs, Score
+from jftdata.transfer.recipe import Recipe
+from jftdata.transfer.task import Inputs, Mode, Score
 
 KNN_K = (10, 20, 100, 200)
 """Numbers of neighbours, as far as there are so many training images."""
 KNN_TEMPERATURE = 0.07
 PENALTIES = (1e-3, 1e-2, 1e-1, 1.0)
 """Swept L2 penalties of the linear probe, as half the squared weights times the penalty beside the mean log loss."""
+SHOTS = (1, 5, 10, 25)
+"""Training images a class of the few-shot task, as far as every class has so many."""
+RIDGE_PENALTIES = tuple(4.0**i for i in range(-6, 7))
+"""Swept penalties of the few-shot task, on the sum of squared errors of unit-length features."""
+DRAWS = 3
+"""Draws of the few-shot training images; the score is their mean."""
 _HELD_OUT = 0.2
 
 
-class Knn:
+class Probe:
+    """What the tasks on frozen features share."""
+
+    modes: tuple[Mode, ...] = ("frozen",)
+    recipes: Mapping[str, Recipe] = {}
+
+    def read(self, data: Any, *, cache: Path, workers: int | None) -> Labelled:
+        """See `labelled.read`."""
+        return read(data, cache=cache, workers=workers)
+
+
+class Knn(Probe):
     """k nearest training images, votes weighted by exp(similarity / 0.07); one metric for each k."""
 
-    modes: tuple[str, ...] = ("frozen",)
-    wants_features: bool = True
-
-    def __call__(self, inputs: Inputs) -> list[Score]:
-        train, test = _halves(inputs)
-        target = inputs.data.train["target"].to_numpy()
-        answer = inputs.data.test["target"].to_numpy()
+    def __call__(self, inputs: Inputs[Labelled, None]) -> list[Score]:
+        train, test = features(inputs)
+        target, answer = inputs.data.targets
         ks = [k for k in KNN_K if k <= len(train)] or [len(train)]
         positions, similarity = neighbors.nearest(test, train, k=max(ks))
         out = []
@@ -36,21 +54,19 @@ class Knn:
             votes = np.zeros((len(test), len(inputs.data.classes)))
             weight = np.exp((similarity[:, :k] - 1.0) / KNN_TEMPERATURE)
             np.add.at(votes, (np.arange(len(test))[:, None], target[positions[:, :k]]), weight)
-            out.append(Score(f"top-1 (k={k})", top_k(votes, answer, k=1), {"k": k, "temperature": KNN_TEMPERATURE}))
+            settings = {"k": k, "temperature": KNN_TEMPERATURE}
+            out.append(Score.of_mean(f"top-1 (k={k})", top_k(votes, answer, k=1), settings))
         return out
 
 
-class LinearProbe:
+class LinearProbe(Probe):
     """Multinomial logistic regression on standardised features, solved exactly by L-BFGS; the penalty is chosen on held-out
     training images and reported."""
 
-    modes: tuple[str, ...] = ("frozen",)
-    wants_features: bool = True
-
-    def __call__(self, inputs: Inputs) -> list[Score]:
-        train, test = _halves(inputs)
+    def __call__(self, inputs: Inputs[Labelled, None]) -> list[Score]:
+        train, test = features(inputs)
         x, mean, scale = _standardise(train.vectors)
-        y = inputs.data.train["target"].to_numpy()
+        y, answer = inputs.data.targets
         classes = len(inputs.data.classes)
         order = keyed_order(train.images, seed=inputs.seed, stream="probe held out")
         cut = max(1, round(_HELD_OUT * len(order)))
@@ -64,11 +80,88 @@ class LinearProbe:
         w, b = solve(x, y, num_classes=classes, penalty=best)
         scores = ((np.asarray(test.vectors) - mean) / scale) @ w + b
         settings = {"penalty": best, "sweep": sweep}
-        answer = inputs.data.test["target"].to_numpy()
-        return [
-            Score("top-1", top_k(scores, answer, k=1), settings),
-            Score("top-5", top_k(scores, answer, k=5), settings),
-        ]
+        return [Score.of_mean(f"top-{k}", top_k(scores, answer, k=k), settings) for k in (1, 5)]
+
+
+class FewShot(Probe):
+    """Ridge regression onto one-hot classes, in closed form, from 1, 5, 10 or 25 training images a class; top-1, the mean of three
+    draws. The larger draws hold the smaller. The penalty is the one with the least leave-one-out error.
+
+    Source: Kolesnikov et al. 2020 (1912.11370), section 3, for the protocol.
+    """
+
+    def __call__(self, inputs: Inputs[Labelled, None]) -> list[Score]:
+        train, test = features(inputs)
+        target, answer = inputs.data.targets
+        classes = len(inputs.data.classes)
+        smallest = int(np.bincount(target, minlength=classes).min())
+        drawn = [_ranks(train.images, target, seed=inputs.seed * DRAWS + draw) for draw in range(DRAWS)]
+        out = []
+        for shots in [n for n in SHOTS if n <= smallest]:
+            right, penalties = np.zeros(len(test)), []
+            for place in drawn:
+                rows = np.flatnonzero(place < shots)
+                w, b, penalty = ridge(np.asarray(train.vectors)[rows], target[rows], num_classes=classes)
+                right += top_k(np.asarray(test.vectors, np.float64) @ w + b, answer, k=1) / DRAWS
+                penalties.append(penalty)
+            out.append(Score.of_mean(f"top-1 ({shots} a class)", right, {"draws": DRAWS, "penalties": penalties}))
+        return out
+
+
+def features(inputs: Inputs[Labelled, Any]) -> tuple[Embeddings, Embeddings]:
+    """The checkpoint's features of the training and test images, unit length; computed once for all tasks that share a cache."""
+    data, checkpoint = inputs.data, inputs.checkpoint
+    at = inputs.cache / f"{checkpoint.fingerprint[:16]}-{data.fingerprint[:16]}"
+    device = str(inputs.ranks.device)
+    found = embed.run(
+        data.catalog, embedder=checkpoint, out=at, max_rejected=0.0, workers=inputs.workers, device=device
+    )  # fmt: skip
+    return found.select(data.train["image"].to_numpy()), found.select(data.test["image"].to_numpy())
+
+
+def _ranks(images: NDArray[np.int64], target: NDArray[np.int64], *, seed: int) -> NDArray[np.int64]:
+    """(n,) place of each image among those of its class, drawn by its id."""
+    order = keyed_order(images, seed=seed, stream="few-shot")
+    order = order[np.argsort(target[order], kind="stable")]
+    first = np.searchsorted(target[order], target[order])
+    place = np.empty(len(order), np.int64)
+    place[order] = np.arange(len(order)) - first
+    return place
+
+
+def ridge(
+    x: NDArray[Any], y: NDArray[np.int64], *, num_classes: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64], float]:
+    """Least squares onto one-hot classes with the penalty of least leave-one-out error, in closed form.
+
+    Args:
+        x: (n, d).
+        y: (n,) class numbers.
+        num_classes: also those that do not occur.
+
+    Returns:
+        (d, num_classes) weights, (num_classes,) bias that is not penalised, and the penalty.
+
+    Cost: one eigendecomposition of (n, n).
+    """
+    x = np.asarray(x, np.float64)
+    mean = x.mean(axis=0)
+    centred = x - mean
+    hot = np.zeros((len(y), num_classes))
+    hot[np.arange(len(y)), y] = 1.0
+    level = hot.mean(axis=0)
+    values, vectors = np.linalg.eigh(centred @ centred.T)
+    values = np.maximum(values, 0.0)
+    turned = vectors.T @ (hot - level)
+    best, found = np.inf, RIDGE_PENALTIES[-1]
+    for penalty in RIDGE_PENALTIES:
+        shrink = values / (values + penalty)
+        own = np.square(vectors) @ shrink + 1.0 / len(y)  # leverage, the bias's with it
+        error = (hot - level - vectors @ (shrink[:, None] * turned)) / np.maximum(1.0 - own, 1e-12)[:, None]
+        if (loss := float(np.square(error).sum())) < best * (1 - 1e-9):
+            best, found = loss, penalty
+    w = centred.T @ (vectors @ (turned / (values + found)[:, None]))
+    return w, level - mean @ w, found
 
 
 def solve(
@@ -120,11 +213,3 @@ def _standardise(vectors: NDArray[np.float32]) -> tuple[NDArray[np.float64], NDA
     mean, scale = x.mean(axis=0), x.std(axis=0)
     scale[scale < 1e-6] = 1.0  # a dead feature stays zero
     return (x - mean) / scale, mean, scale
-
-
-def _halves(inputs: Inputs) -> tuple[Embeddings, Embeddings]:
-    if inputs.features is None:
-        raise BadInput("this task needs features. Call it through transfer.run.")
-    train = inputs.features.select(inputs.data.train["image"].to_numpy())
-    test = inputs.features.select(inputs.data.test["image"].to_numpy())
-    return train, test

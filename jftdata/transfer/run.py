@@ -1,63 +1,75 @@
 """One call for every task: checkpoint, task and data in, Results with intervals out."""
 
+import dataclasses
 import json
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from jftdata import embed
 from jftdata.catalog import Catalog
 from jftdata.checkpoint import Checkpoint
-from jftdata.errors import BadArgument, MissingInput, one_of
+from jftdata.errors import BadArgument, BadInput, MissingInput, one_of
 from jftdata.overlap import find, where
+from jftdata.pretrain.ranks import joined
 from jftdata.progress import say
 from jftdata.results import FORMAT, FORMATS, Results
-from jftdata.storage import SIDECAR, existing, read_sidecar
+from jftdata.storage import SIDECAR, building, existing, read_sidecar
 from jftdata.transfer.classification import Classification
-from jftdata.transfer.metrics import bootstrap, without_copies
-from jftdata.transfer.probe import Knn, LinearProbe
-from jftdata.transfer.task import Inputs, Task, single_label
+from jftdata.transfer.fit import STATES
+from jftdata.transfer.metrics import judge
+from jftdata.transfer.probe import FewShot, Knn, LinearProbe
+from jftdata.transfer.recipe import Recipe
+from jftdata.transfer.task import Data, Inputs, Task
 
-TASKS: dict[str, Task] = {"knn": Knn(), "linear-probe": LinearProbe(), "classification": Classification()}
+TASKS: dict[str, Task] = {
+    "knn": Knn(),
+    "few-shot": FewShot(),
+    "linear-probe": LinearProbe(),
+    "classification": Classification(),
+}
 
 
 def run(
-    checkpoint: Checkpoint, *, task: str, data: Catalog, out: Path | str, mode: str | None = None, seed: int = 0,
-    features: Path | str | None = None, overlap: Path | str | None = "auto", workers: int | None = None,
+    checkpoint: Checkpoint, *, task: str, data: Catalog | Path | str, out: Path | str, mode: str | None = None,
+    recipe: Recipe | str | None = None, seed: int = 0, cache: Path | str | None = None,
+    overlap: Path | str | None = "auto", test_catalog: Catalog | None = None, workers: int | None = None,
     device: str = "auto",
 ) -> Results:  # fmt: skip
     """Judge a checkpoint on a task.
 
     Args:
         checkpoint: what to judge.
-        task: `knn`, `linear-probe` (both frozen) or `classification` (fine-tuned).
-        data: a catalog with one label an image and a train and a test split.
-        out: folder for the results; the same call again returns them at once.
-        mode: `frozen` or `finetune`; None takes the task's only one.
-        seed: of the fresh head, the order of images, the held-out part and the bootstrap.
-        features: folder where a frozen task's features are kept for the next task; None is inside `out`'s parent.
+        task: one of `TASKS`.
+        data: a catalog, or a folder in a published layout that the task knows.
+        out: folder for the results; the same call again returns them at once, and goes on where a killed one stopped.
+        mode: `frozen` or `finetune`; None takes the task's first.
+        recipe: how to train, or the name of one of the task's recipes; None takes its first. Give every checkpoint of a comparison
+            the same.
+        seed: of fresh layers, the order of images, held-out parts and the bootstrap.
+        cache: folder that runs share, where features and what was read are kept; None is `cache` in `out`'s parent.
         overlap: folder where `overlap.register` keeps the copies of the data's images in training; `auto` looks beside the
-            checkpoint's training catalog and goes without when they are not there; None never looks.
-        workers: decoding threads.
+            checkpoint's training catalog, None does not look.
+        test_catalog: a catalog of the same test files, to look copies up by, for data that is no catalog.
+        workers: decoding threads of each process; None is one a core.
         device: `auto`, `cpu` or `cuda`.
 
     Returns:
-        One row a metric, with a 95% bootstrap interval over test images. Where the copies are known it also has the score on
-        the test images without a copy among the images this checkpoint saw, and the difference with a paired interval:
-        zero when there are no copies, nulls when no image is left. With `auto`, results made before the copies were
-        registered are returned as they are.
+        One row for each metric that is defined on the test images, with a 95% interval over resampled test images. Where copies are
+        known, the columns from `overlap` on say what they do to the score: copies of images the checkpoint saw are left out of
+        `value_clean`.
 
     Raises:
-        UnknownName: no such task.
-        BadArgument: a mode the task does not have.
-        BadInput: data without the splits or with other than one label an image.
-        TooManyRejects: an image that cannot be read.
-        MissingInput: nothing about this data and this training catalog in the folder given as `overlap`, or a checkpoint
-            that does not know which images it saw.
+        UnknownName: no such task or recipe.
+        BadArgument: a mode or recipe that the task does not have.
+        BadInput: data that does not fit the task.
+        MissingInput: `overlap` names a folder that has nothing about these two.
+        OutputExists: `out` was made with other arguments.
 
-    Source: Sun et al. 2017, section 4.3 and appendix A, for scores with and without copies.
+    Source: Sun et al. 2017, sections 4.3 and 5, and appendix A for scores with and without copies.
     """
     if task not in TASKS:
         raise one_of("task", task, TASKS)
@@ -65,56 +77,113 @@ def run(
     mode = mode or job.modes[0]
     if mode not in job.modes:
         raise BadArgument(f"task {task!r} has the mode {' or '.join(job.modes)}. Got {mode!r}.")
+    chosen = _recipe(task, job, recipe)
     out = Path(out)
-    made_with = {"task": task, "mode": mode, "seed": seed}
-    inputs = {"checkpoint": checkpoint.fingerprint, "data": data.fingerprint}
-    registry = None if overlap == "auto" else overlap
-    pairs_at = None if overlap is None else _pairs_at(checkpoint, data, registry)
-    if pairs_at is not None:
-        inputs["overlap"] = read_sidecar(pairs_at).fingerprint
-    made = _made_before(out, made_with, inputs, any_overlap=overlap == "auto")
-    if made is not None:
-        return made
-    pairs = None if pairs_at is None else find(checkpoint, data, registry=registry)
-    task_data = single_label(data)
-    vectors = None
-    if job.wants_features:
-        folder = Path(features) if features is not None else out.parent / "features"
-        cache = folder / f"{checkpoint.fingerprint[:16]}-{data.fingerprint[:16]}"
-        vectors = embed.run(data, embedder=checkpoint, out=cache, max_rejected=0.0, workers=workers, device=device)
-    given = Inputs(checkpoint, task_data, vectors, seed, workers, device)
-    is_copy = None if pairs is None else np.isin(task_data.test["image"].to_numpy(), pairs["test_image"].to_numpy())
-    rows = []
-    for score in job(given):
-        low, high = bootstrap(score.values, seed=seed)
+    kept = Path(cache) if cache is not None else out.parent / "cache"
+    with joined(device) as ranks:
+        read = job.read(data, cache=kept, workers=workers) if ranks.first else None
+        ranks.wait()
+        given = read or job.read(data, cache=kept, workers=workers)
+        made_with: dict[str, Any] = {"task": task, "mode": mode, "seed": seed}
+        if chosen is not None:
+            made_with["recipe"] = json.loads(json.dumps(dataclasses.asdict(chosen)))  # tuples as they come back
+        inputs = {"checkpoint": checkpoint.fingerprint, "data": given.fingerprint}
+        images = data if isinstance(data, Catalog) else test_catalog
+        is_copy = _copies(checkpoint, given, images, overlap, inputs)
+        made = _made_before(out, made_with, inputs, any_overlap=overlap == "auto")
+        if made is not None:
+            return made
+        seen = Inputs(
+            checkpoint, given, mode, chosen, seed, workers, ranks, out.with_name(out.name + ".partial"), kept
+        )  # fmt: skip
+        if ranks.first:
+            with building(out, format=FORMAT, made_with=made_with, inputs=inputs) as build:
+                ranks.from_first(build is not None)
+                if build is not None:
+                    build.facts = _judge(job, task, seen, is_copy, inputs.get("overlap"))
+        elif ranks.from_first(None) and chosen is not None:
+            job(seen)
+        ranks.wait()
+    return Results.open(out)
+
+
+def _recipe(task: str, job: Task, recipe: Recipe | str | None) -> Recipe | None:
+    if not job.recipes:
+        if recipe is not None:
+            raise BadArgument(f"task {task!r} trains nothing; `recipe` must be left out. Got {recipe!r}.")
+        return None
+    first = next(iter(job.recipes.values()))
+    if recipe is None:
+        return first
+    if isinstance(recipe, str):
+        if recipe not in job.recipes:
+            raise one_of(f"recipe of {task}", recipe, job.recipes)
+        return job.recipes[recipe]
+    if type(recipe) is not type(first):
+        raise BadArgument(f"`recipe` of {task} must be a {type(first).__name__}. Got a {type(recipe).__name__}.")
+    return recipe
+
+
+def _judge(
+    job: Task, task: str, given: Inputs[Any, Any], is_copy: NDArray[np.bool_] | None, overlap: str | None
+) -> dict[str, Any]:
+    """Run the task and write its rows; returns facts."""
+    checkpoint, data = given.checkpoint, given.data
+    scores = job(given)
+    rows, undefined = [], 0
+    judged = judge([score.statistic for score in scores], data.num_test, seed=given.seed, is_copy=is_copy)
+    for score, found in zip(scores, judged, strict=True):
+        if found is None:
+            undefined += 1
+            continue
         clean: dict[str, Any] = {}
         if is_copy is not None:
-            clean = {"overlap": inputs["overlap"], "num_copies": int(is_copy.sum())}
-            clean |= without_copies(score.values, is_copy, seed=seed)
+            clean = {"overlap": overlap, "num_copies": int(is_copy.sum()), **found.clean}
         rows.append({
             "checkpoint": checkpoint.fingerprint, "subset": checkpoint.sidecar.inputs["subset"],
             "num_train_images": checkpoint.num_train_images, "seed": int(checkpoint.config["seed"]), "task": task,
-            "mode": mode, "metric": score.metric, "value": float(score.values.mean()), "low": low, "high": high,
-            "num_task_train": len(task_data.train), "num_task_test": len(task_data.test),
+            "mode": given.mode, "metric": score.metric, "value": found.value, "low": found.low, "high": found.high,
+            "num_task_train": data.num_train, "num_task_test": data.num_test,
             "settings": json.dumps(score.settings, sort_keys=True), "data": data.fingerprint, **clean,
         })  # fmt: skip
-    results = Results.of(rows)
-    results.save(out, made_with=made_with, inputs=inputs)
-    return results
+    Results.of(rows).write(given.folder)
+    shutil.rmtree(given.folder / STATES, ignore_errors=True)
+    return {"num_rows": len(rows), "num_undefined": undefined}
 
 
-def _pairs_at(checkpoint: Checkpoint, data: Catalog, registry: Path | str | None) -> Path | None:
-    """Where the copies of the data's images in the checkpoint's training catalog are kept."""
+def _copies(
+    checkpoint: Checkpoint, data: Data, images: Catalog | None, overlap: Path | str | None, inputs: dict[str, str]
+) -> NDArray[np.bool_] | None:
+    """Which test images have a copy among those the checkpoint saw; adds the registry's fingerprint to the inputs."""
+    if overlap is None:
+        return None
+    registry = None if overlap == "auto" else overlap
+    if images is None:
+        if registry is not None:
+            raise BadArgument("`overlap` needs `test_catalog`, a catalog of the test files, where data is no catalog.")
+        return None
     if registry is None and not checkpoint.knows_images:
         say(f"{checkpoint.path} does not know which images it saw; nothing is said of copies of the test images.")
         return None
-    at = where(checkpoint, data, registry=registry)
-    if at is None and registry is not None:
-        raise MissingInput(
-            f"{registry} has nothing about {data.path} and the catalog that {checkpoint.path} was trained on. Call "
-            "`overlap.register` with the two, or leave `overlap` out."
+    at = where(checkpoint, images, registry=registry)
+    if at is None:
+        if registry is not None:
+            raise MissingInput(
+                f"{registry} has nothing about {images.path} and the catalog that {checkpoint.path} was trained on. Call "
+                "`overlap.register` with the two, or leave `overlap` out."
+            )
+        return None
+    there = images.scan().select("image").collect()["image"].to_numpy()
+    missing = data.test_images[~np.isin(data.test_images, there)]
+    if len(missing):
+        raise BadInput(
+            f"{len(missing)} of the {data.num_test} test images are not in {images.path}, for example {missing[0]}. Give a "
+            "catalog of the very files that are judged on."
         )
-    return at
+    inputs["overlap"] = read_sidecar(at).fingerprint
+    pairs = find(checkpoint, images, registry=registry)
+    assert pairs is not None
+    return np.isin(data.test_images, pairs["test_image"].to_numpy())
 
 
 def _made_before(

@@ -1,42 +1,60 @@
-"""The contract of a transfer task: one file a task, a checkpoint and a catalog in, scores with correctness by test image out."""
+"""The contract of a transfer task: one file a task; a checkpoint and data in, scores that can be resampled by test image out."""
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from pathlib import Path
+from typing import Any, Generic, Literal, Protocol, Self, TypeVar
 
 import numpy as np
-import polars as pl
 from numpy.typing import NDArray
 
-from jftdata.catalog import Catalog
 from jftdata.checkpoint import Checkpoint
-from jftdata.embeddings import Embeddings
-from jftdata.errors import BadInput
-from jftdata.pixels import PLACE
+from jftdata.pretrain.ranks import Ranks
+from jftdata.transfer.recipe import Recipe
+
+Mode = Literal["frozen", "finetune"]
+Statistic = Callable[[NDArray[np.float64]], float]
+"""(num_test,) how often each test image counts, to a metric; nan where it is undefined."""
 
 
-@dataclass(frozen=True, eq=False)
-class TaskData:
-    """A single-label task: rows of the train and test split with one class number an image."""
+class Data(Protocol):
+    """What a task read from what the user gave."""
 
-    catalog: Catalog
-    train: pl.DataFrame
-    """`image`, the columns of `pixels.PLACE`, `target`."""
-    test: pl.DataFrame
-    classes: list[str]
-    """Label of each class number."""
+    @property
+    def fingerprint(self) -> str:
+        """Of the labels and the images."""
+
+    @property
+    def num_train(self) -> int: ...
+
+    @property
+    def num_test(self) -> int: ...
+
+    @property
+    def test_images(self) -> NDArray[np.int64]:
+        """(num_test,) content ids, in the order in which scores count them."""
+
+
+D = TypeVar("D", bound=Data)
+R = TypeVar("R", bound="Recipe | None")
 
 
 @dataclass(frozen=True)
-class Inputs:
+class Inputs(Generic[D, R]):
     """What a task gets to see."""
 
     checkpoint: Checkpoint
-    data: TaskData
-    features: "Embeddings | None"
-    """The checkpoint's features of all images of the data, for tasks that want them."""
+    data: D
+    mode: Mode
+    recipe: R
+    """How to train; None for a task that does not."""
     seed: int
     workers: int | None
-    device: str
+    ranks: Ranks
+    folder: Path
+    """A folder of this run that survives a kill, and becomes its results'."""
+    cache: Path
+    """A folder that runs share: what is kept there is the same for all."""
 
 
 @dataclass(frozen=True)
@@ -44,63 +62,47 @@ class Score:
     """One metric of one task."""
 
     metric: str
-    values: NDArray[np.float64]
-    """(num_test,) contribution of each test image; the metric is their mean."""
+    statistic: Statistic
     settings: dict[str, Any] = field(default_factory=dict)
     """What the task chose (a swept weight decay, k, ...)."""
+
+    @classmethod
+    def of_mean(cls, metric: str, values: NDArray[np.float64], settings: Mapping[str, Any] | None = None) -> Self:
+        """A metric that is the mean of one value a test image.
+
+        >>> Score.of_mean("top-1", np.array([1.0, 0.0])).statistic(np.array([3.0, 1.0]))
+        0.75
+        """
+
+        def mean(weights: NDArray[np.float64]) -> float:
+            total = weights.sum()
+            return float(weights @ values / total) if total else float("nan")
+
+        return cls(metric, mean, dict(settings or {}))
 
 
 class Task(Protocol):
     """One file a task implements this."""
 
-    modes: tuple[str, ...]
-    """Of `frozen` and `finetune`."""
-    wants_features: bool
+    @property
+    def modes(self) -> tuple[Mode, ...]:
+        """The first is the default."""
 
-    def __call__(self, inputs: Inputs) -> list[Score]:
-        """Train on `inputs.data.train`, judge on `inputs.data.test`."""
+    @property
+    def recipes(self) -> Mapping[str, Recipe]:
+        """By name, the first is the default; none for a task that does not train."""
 
+    def read(self, data: Any, *, cache: Path, workers: int | None) -> Data:
+        """Read and check what the user gave.
 
-def single_label(catalog: Catalog, *, train_split: str = "train", test_split: str | None = None) -> TaskData:
-    """Read a catalog as a classification task.
+        Args:
+            data: a catalog, or a folder in a published layout.
+            cache: a folder that runs share, where what was made of it may be kept.
+            workers: threads or processes; None is one a core.
 
-    Args:
-        catalog: every image has just one given label.
-        train_split: split to learn from.
-        test_split: split to judge on; None takes test, val, valid, validation or eval, the first there is.
+        Raises:
+            BadInput: it does not fit the task, or contradicts itself.
+        """
 
-    Raises:
-        BadInput: a missing split, an image without label or with several, a test label that is never trained.
-    """
-    if test_split is None:
-        test_split = next((s for s in ("test", "val", "valid", "validation", "eval") if s in catalog.splits), "test")
-    for split in (train_split, test_split):
-        if split not in catalog.splits:
-            raise BadInput(
-                f"{catalog.path} has no split {split!r}, only {', '.join(catalog.splits)}. Ingest both splits."
-            )
-    columns = ["image", *PLACE, "labels", "source"]
-    parts = {s: catalog.scan(split=s).select(columns).collect().sort("image") for s in (train_split, test_split)}
-    for frame in parts.values():
-        odd = frame.filter(pl.col("labels").list.len() != 1)
-        if len(odd):
-            raise BadInput(
-                f"{len(odd)} images of {catalog.path} do not have just one label, for example {odd['source'][0]} with "
-                f"{odd['labels'].list.len()[0]}. A classification task needs one an image."
-            )
-    numbers = sorted(set(parts[train_split]["labels"].list.first().to_list()))
-    classes = [catalog.hierarchy.labels[i] for i in numbers]
-    target = {number: i for i, number in enumerate(numbers)}
-    unknown = set(parts[test_split]["labels"].list.first().to_list()) - target.keys()
-    if unknown:
-        name = catalog.hierarchy.labels[min(unknown)]
-        raise BadInput(
-            f"label {name!r} is in split {test_split} but never in {train_split}. Add training images of it."
-        )
-    train, test = (
-        f.with_columns(target=pl.col("labels").list.first().replace_strict(target, return_dtype=pl.Int64)).drop(
-            "labels", "source"
-        )
-        for f in (parts[train_split], parts[test_split])
-    )
-    return TaskData(catalog, train, test, classes)
+    def __call__(self, inputs: Inputs[Any, Any]) -> list[Score]:
+        """Train on the training images, judge on the test images; called on every rank, the scores of the first count."""

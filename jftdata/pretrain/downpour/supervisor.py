@@ -20,10 +20,10 @@ from jftdata.pretrain.downpour.servers import HeadServer, Server, split
 from jftdata.pretrain.downpour.worker import Actors, Plan, Worker
 from jftdata.pretrain.input import ALWAYS_ALLOWED
 from jftdata.pretrain.keep import STATES, Rejected
-from jftdata.pretrain.loop import _signals
 from jftdata.pretrain.model import Trained
 from jftdata.pretrain.monitor import Monitor
 from jftdata.pretrain.objective import Logistic, Objective
+from jftdata.pretrain.ranks import signals
 from jftdata.pretrain.schedule import learning_rate
 from jftdata.progress import progress, say
 
@@ -105,14 +105,14 @@ class Supervisor:
         total, done = plan.num_steps * size, self._done * size
         try:
             with (
-                _signals() as signals,
+                signals() as caught,
                 progress(f"pretrain {len(plan.job.subset)}", total=total, initial=done, unit="image") as bar,
             ):
                 for _ in range(plan.downpour.num_workers):
                     self._start_worker()
                 saved, held = time.monotonic(), None
                 while self._workers:
-                    if held is None and (signals or time.monotonic() - saved > save_every):
+                    if held is None and (caught or time.monotonic() - saved > save_every):
                         held = dealer.hold.remote()
                     ready, _ = ray.wait([*self._workers, *([] if held is None else [held])], timeout=_LOOK)
                     bar.update(self._note() * size)
@@ -122,9 +122,9 @@ class Supervisor:
                     if held in ready:
                         bar.update(self._note() * size)
                         self._save(*ray.get(held))
-                        if signals:
+                        if caught:
                             raise Interrupted(
-                                signals[0],
+                                caught[0],
                                 f"stopped by a signal after {self._done} steps; run the same command to go on.",
                             )
                         ray.get(dealer.release.remote())

@@ -1,4 +1,4 @@
-"""Transfer: probes against scikit-learn, tasks on a checkpoint, data a task cannot use."""
+"""Transfer: every task on a checkpoint, and what copies of test images in training do to its scores."""
 
 import dataclasses
 import json
@@ -7,20 +7,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from PIL import Image
-from sklearn.linear_model import LogisticRegression
 
-from jftdata import overlap, pretrain, recipes, sources, storage, study, subset, transfer
+from jftdata import export, overlap, pretrain, recipes, sources, storage, study, subset, transfer
 from jftdata.catalog import Catalog
 from jftdata.checkpoint import Checkpoint
 from jftdata.cli import run
-from jftdata.errors import BadArgument, BadInput, MissingInput, OutputExists, UnknownOption
+from jftdata.errors import BadArgument, MissingInput, OutputExists, UnknownOption
 from jftdata.results import FILE, LATER, Results
-from jftdata.transfer.metrics import CLEAN, bootstrap, top_k, without_copies
-from jftdata.transfer.probe import Knn, solve
-from jftdata.transfer.task import Inputs, Score, single_label
+from jftdata.transfer.classification import RECIPES
+from jftdata.transfer.labelled import Labelled
+from jftdata.transfer.metrics import CLEAN
+from jftdata.transfer.probe import Knn, Probe
+from jftdata.transfer.recipe import Recipe
+from jftdata.transfer.task import Inputs, Score
 
 
 @pytest.fixture(scope="module")
@@ -39,68 +39,10 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Catalog:
 @pytest.fixture(scope="module")
 def checkpoint(data: Catalog, tmp_path_factory: pytest.TempPathFactory) -> Checkpoint:
     out = tmp_path_factory.mktemp("run") / "run"
-    return pretrain.run(subset.everything(data, split="train"), recipes.tiny(total_epochs=1.0, image_size=32), out=out)
+    return pretrain.run(subset.everything(data, split="train"), recipes.tiny(total_epochs=8.0, image_size=32), out=out)
 
 
-def test_the_probe_finds_scikit_learns_optimum() -> None:
-    rng = np.random.default_rng(0)
-    x, y = rng.normal(size=(120, 5)), rng.integers(0, 3, 120)
-    x[np.arange(120), y] += 1.0
-    w, b = solve(x, y, num_classes=3, penalty=0.05)
-    theirs = LogisticRegression(C=1 / (0.05 * 120), tol=1e-10, max_iter=10_000).fit(x, y)
-    np.testing.assert_allclose(w, theirs.coef_.T, atol=2e-3)
-    np.testing.assert_allclose(b - b.mean(), theirs.intercept_ - theirs.intercept_.mean(), atol=2e-3)
-
-
-def test_top_k_counts_ties_against_the_right_class() -> None:
-    assert top_k(np.array([[0.5, 0.5, 0.1]]), np.array([0]), k=1).tolist() == [0.0]
-    assert top_k(np.array([[0.5, 0.5, 0.1]]), np.array([0]), k=2).tolist() == [1.0]
-
-
-def test_a_bootstrap_interval_covers_a_coin_95_times_in_100() -> None:
-    rng = np.random.default_rng(1)
-    hits = 0
-    for i in range(200):
-        low, high = bootstrap((rng.random(200) < 0.7).astype(float), seed=i, num_resamples=300)
-        hits += low <= 0.7 <= high
-    assert 180 <= hits <= 199
-
-
-@given(st.integers(1, 40), st.integers(0, 2**31), st.floats(0, 1))
-def test_scores_without_copies_are_those_of_the_other_images(num: int, seed: int, share: float) -> None:
-    rng = np.random.default_rng(seed)
-    values, is_copy = (rng.random(num) < 0.6).astype(float), rng.random(num) < share
-    found = without_copies(values, is_copy, seed=seed, num_resamples=50)
-    if is_copy.all():
-        assert found == dict.fromkeys(CLEAN)
-        return
-    draw = np.random.default_rng(seed)
-    clean, difference = [], []
-    for _ in range(50):
-        rows = draw.integers(0, num, num)
-        if not is_copy[rows].all():
-            clean.append(np.mean([values[i] for i in rows if not is_copy[i]]))
-            difference.append(np.mean(values[rows]) - clean[-1])
-    expected = [values[~is_copy].mean(), *np.quantile(clean, [0.025, 0.975])]
-    expected += [values.mean() - values[~is_copy].mean(), *np.quantile(difference, [0.025, 0.975])]
-    np.testing.assert_allclose([found[name] for name in CLEAN], expected, atol=1e-12)  # type: ignore[arg-type]
-    if not is_copy.any():
-        assert (found["low_clean"], found["high_clean"]) == bootstrap(values, seed=seed, num_resamples=50)
-        assert [found[name] for name in CLEAN[3:]] == [0.0, 0.0, 0.0]
-
-
-def test_a_paired_interval_covers_what_copies_add_95_times_in_100() -> None:
-    rng = np.random.default_rng(2)
-    hits = 0
-    for i in range(200):
-        is_copy = rng.random(300) < 0.2
-        values = (rng.random(300) < np.where(is_copy, 0.9, 0.6)).astype(float)
-        found = without_copies(values, is_copy, seed=i, num_resamples=300)
-        hits += found["difference_low"] <= 0.2 * 0.3 <= found["difference_high"]  # type: ignore[operator]
-    assert 180 <= hits <= 199
-
-
-@pytest.mark.parametrize("task", transfer.TASKS)
+@pytest.mark.parametrize("task", ["knn", "few-shot", "linear-probe", "classification"])
 def test_a_task_learns_light_from_dark_and_returns_the_same_again(
     task: str, data: Catalog, checkpoint: Checkpoint, tmp_path: Path
 ) -> None:
@@ -117,20 +59,47 @@ def test_unknown_tasks_and_modes_are_named(data: Catalog, checkpoint: Checkpoint
         transfer.run(checkpoint, task="knnn", data=data, out=tmp_path / "r")
     with pytest.raises(BadArgument, match="'knn' has the mode frozen"):
         transfer.run(checkpoint, task="knn", mode="finetune", data=data, out=tmp_path / "r")
+    with pytest.raises(UnknownOption, match="Did you mean 'tiny'"):
+        transfer.run(checkpoint, task="classification", recipe="tin", data=data, out=tmp_path / "r")
+    other = Recipe(batch_size=1, learning_rate=1.0, steps=1)
+    with pytest.raises(BadArgument, match=r"must be a ClassificationRecipe\. Got a Recipe"):
+        transfer.run(checkpoint, task="classification", recipe=other, data=data, out=tmp_path / "r")
+    with pytest.raises(BadArgument, match=r"trains nothing; `recipe` must be left out\. Got 'tiny'"):
+        transfer.run(checkpoint, task="knn", recipe="tiny", data=data, out=tmp_path / "r")
 
 
-def test_data_without_a_test_split_is_refused(data: Catalog, tmp_path: Path) -> None:
-    folder = Path(data.scan().select("shard").collect()["shard"][0]).parents[2] / "train"
-    catalog = sources.from_folder(folder, out=tmp_path / "c", workers=1)
-    with pytest.raises(BadInput, match="no split 'test'"):
-        single_label(catalog)
+def test_a_recipe_is_part_of_what_results_were_made_with(data: Catalog, checkpoint: Checkpoint, tmp_path: Path) -> None:
+    short = dataclasses.replace(RECIPES["tiny"], epochs=1)
+    arguments = {"task": "classification", "data": data, "out": tmp_path / "r"}
+    transfer.run(checkpoint, **arguments, recipe=short)  # type: ignore[arg-type]
+    assert storage.read_sidecar(tmp_path / "r").made_with["recipe"]["epochs"] == 1
+    with pytest.raises(OutputExists, match=r"epochs: there 1, now 6\)"):
+        transfer.run(checkpoint, **arguments)  # type: ignore[arg-type]
 
 
-def test_an_image_without_a_label_is_refused(data: Catalog, tmp_path: Path) -> None:
+def test_folders_and_parquet_files_are_data_like_a_catalog(
+    data: Catalog, checkpoint: Checkpoint, tmp_path: Path
+) -> None:
     folder = Path(data.scan().select("shard").collect()["shard"][0]).parents[2]
-    catalog = sources.from_folder(folder, layout="none", out=tmp_path / "c", workers=1)
-    with pytest.raises(BadInput, match="do not have just one label"):
-        single_label(catalog, test_split="train")
+    parquet = tmp_path / "parquet"
+    export.to_parquet(subset.everything(data), out=parquet)
+    scores = [
+        transfer.run(checkpoint, task="knn", data=given, out=tmp_path / str(i)).rows["value"].to_list()
+        for i, given in enumerate((data, folder, data.path, parquet))
+    ]
+    assert scores[1:] == [scores[0]] * 3
+    assert (tmp_path / "cache" / f"{folder.name}.catalog").is_dir()
+    with pytest.raises(MissingInput, match="nowhere does not exist"):
+        transfer.run(checkpoint, task="knn", data=tmp_path / "nowhere", out=tmp_path / "r")
+
+
+def test_data_that_is_no_catalog_finds_its_copies_through_one(leaky: "Leaky", tmp_path: Path) -> None:
+    folder = leaky.data.path.parent / "data"
+    with_it = transfer.run(leaky.checkpoint, task="knn", data=folder, out=tmp_path / "a", test_catalog=leaky.data).rows
+    assert set(with_it["num_copies"]) == {len(leaky.leaked)}
+    registry = leaky.train.path.with_name("train.catalog.overlaps")
+    with pytest.raises(BadArgument, match="`overlap` needs `test_catalog`"):
+        transfer.run(leaky.checkpoint, task="knn", data=folder, out=tmp_path / "b", overlap=registry)
 
 
 def test_a_study_runs_every_cell_once_and_reads_untrained_as_size_0(data: Catalog, tmp_path: Path) -> None:
@@ -215,19 +184,16 @@ def leaked_files(leaky: Leaky, root: Path) -> list[Path]:
     return [path for path in (root / "test").rglob("*.png") if path.name in leaky.leaked]
 
 
-class Told:
+class Told(Probe):
     """A task whose score is which of the test images are in a list of names."""
-
-    modes: tuple[str, ...] = ("frozen",)
-    wants_features = False
 
     def __init__(self, names: set[str]) -> None:
         self._names = names
 
-    def __call__(self, inputs: Inputs) -> list[Score]:
+    def __call__(self, inputs: Inputs[Labelled, None]) -> list[Score]:
         images = inputs.data.test["image"].to_numpy()
         names = inputs.data.catalog.rows(images, columns=["source"])["source"]
-        return [Score("told", np.array([float(Path(name).name in self._names) for name in names]))]
+        return [Score.of_mean("told", np.array([float(Path(name).name in self._names) for name in names]))]
 
 
 def test_every_image_without_a_copy_counts_and_no_other(
