@@ -21,6 +21,7 @@ from jftdata.storage import SIDECAR, building, existing, read_sidecar
 from jftdata.transfer.classification import Classification
 from jftdata.transfer.fit import STATES
 from jftdata.transfer.metrics import judge
+from jftdata.transfer.pose import Pose
 from jftdata.transfer.probe import FewShot, Knn, LinearProbe
 from jftdata.transfer.recipe import Recipe
 from jftdata.transfer.task import Data, Inputs, Task
@@ -30,6 +31,7 @@ TASKS: dict[str, Task] = {
     "few-shot": FewShot(),
     "linear-probe": LinearProbe(),
     "classification": Classification(),
+    "pose": Pose(),
 }
 
 
