@@ -24,6 +24,7 @@ from jftdata.transfer.metrics import judge
 from jftdata.transfer.pose import Pose
 from jftdata.transfer.probe import FewShot, Knn, LinearProbe
 from jftdata.transfer.recipe import Recipe
+from jftdata.transfer.segmentation import Segmentation
 from jftdata.transfer.task import Data, Inputs, Task
 
 TASKS: dict[str, Task] = {
@@ -32,6 +33,7 @@ TASKS: dict[str, Task] = {
     "linear-probe": LinearProbe(),
     "classification": Classification(),
     "pose": Pose(),
+    "segmentation": Segmentation(),
 }
 
 
