@@ -2,7 +2,7 @@
 
 Images lie in `<split>/`, `images/<split>/` or `images/`. Crowds stay, as crowds; the shape of a segment is not used,
 its area is. Classes are the categories by their number.
-Cost: 80,000 annotations a second and a read of every image.
+Cost: 30 MB of JSON a second, 1.1 GB for 860,000 annotations, and a read of every image.
 """
 
 from collections.abc import Sequence

@@ -3,7 +3,7 @@
 The number of a pixel is its palette's index or grey value. Classes are the lines of `classes.txt`, from number 0 on; of
 ADE20K's `objectInfo150.txt`, from 1 on, 0 counting for nothing (Zhou et al. 2017); without either, the numbers up to the
 highest that occurs. 255 counts for nothing. Columns of Parquet files are unpacked into such folders once.
-Cost: a read of every image, and a decoding of every mask: 700 of 500x375 pixels a second a core.
+Cost: a read of every image, and a decoding of every mask: 750 of 640x480 pixels a second a core.
 """
 
 import hashlib
