@@ -97,7 +97,7 @@ def test_ap_is_the_definition_s_with_images_repeated(
     found = found_of(case, times)
     for rule in voc_metrics.RULES:
         expected = [defined(case, times, label, rule) for label in range(num_classes)]
-        ours = [found[f"AP ({label}, {rule})"] for label in range(num_classes)]
+        ours = [found[f"AP {rule} ({label})"] for label in range(num_classes)]
         np.testing.assert_allclose(ours, expected, rtol=0, atol=1e-12)
         there = [value for value in expected if not np.isnan(value)]
         mean = np.mean(there) if there else np.nan
@@ -118,8 +118,8 @@ def example() -> Case:
 def test_difficult_ones_do_not_count_and_double_detections_are_wrong() -> None:
     found = found_of(example(), np.ones(1))
     # right, wrong, right: precision 1 up to recall 1/2, then 2/3
-    assert found["AP (0, 11-point)"] == pytest.approx((6 * 1 + 5 * 2 / 3) / 11)
-    assert found["AP (0, all-point)"] == pytest.approx((1 + 2 / 3) / 2)
+    assert found["AP 11-point (0)"] == pytest.approx((6 * 1 + 5 * 2 / 3) / 11)
+    assert found["AP all-point (0)"] == pytest.approx((1 + 2 / 3) / 2)
 
 
 def test_a_recall_of_exactly_three_tenths_reaches_the_point() -> None:

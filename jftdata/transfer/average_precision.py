@@ -70,12 +70,12 @@ def average_precision(
         detections: of c classes at t overlaps.
         weights: (num_images,) how often each image counts.
         positives: (c,) objects to be found of each class, counted as their images.
-        recalls: (r,) ascending from 0, at which precisions are averaged; if empty, the area under precision over recall.
+        recalls: (r,) evenly from 0 to 1, at which precisions are averaged; if empty, the area under precision over recall.
 
     Returns:
         (t, c), nan without positives.
 
-    Cost: 3 ms for a million detections, of which some are right at ten overlaps.
+    Cost: 3 ms for 500,000 detections at ten overlaps, and 300,000 of which something is said.
 
     >>> one = np.ones(1, bool)
     >>> only = ranked(np.array([0]), np.array([0]), usual=one, right=[one], counts=[one], num_classes=2)
@@ -87,7 +87,7 @@ def average_precision(
     return out
 
 
-@numba.njit(cache=True, nogil=True)
+@numba.njit(cache=True, nogil=True, error_model="numpy")
 def _average(
     start: NDArray[Any], image: NDArray[Any], special: NDArray[Any], what: NDArray[Any], place: NDArray[Any],
     weights: NDArray[Any], positives: NDArray[Any], recalls: NDArray[Any],
@@ -109,22 +109,18 @@ def _average(
         at, right, total = min(num_recalls, 1) - 1, 0.0, -seen[start[c]]
         for i in range(special[k], special[k + 1]):
             weight, kind = weights[what[i] >> 2], what[i] & 3
-            if weight == 0:
-                continue
-            if kind == _OUT:
-                total -= weight
-                continue
-            if kind == _ADDED:
-                total += weight
-            right += weight
-            precision = right / (seen[place[i]] + total)
+            total += weight * ((kind == _ADDED) - (kind == _OUT))
+            gained = weight * (kind != _OUT)
+            right += gained
+            precision = right / (seen[place[i]] + total + 1e-300)  # 0 as long as nothing counts
             if num_recalls:
-                while at + 1 < num_recalls and right / positives[c] >= recalls[at + 1]:
-                    at += 1
+                recall = right / positives[c]
+                at = min(int(recall * (num_recalls - 1) + 1e-9), num_recalls - 1)
+                at -= recall < recalls[at]
                 best[at] = max(best[at], precision)
             else:
                 at += 1
-                best[at], gain[at] = precision, weight / positives[c]
+                best[at], gain[at] = precision, gained / positives[c]
         highest = average = 0.0
         for i in range(at, -1, -1):
             highest = max(highest, best[i])

@@ -1,7 +1,7 @@
 """COCO's metrics of boxes and keypoints, as functions of how often each test image counts.
 
 Detections are matched with objects once, at ten overlaps and for each range of areas; what is kept of each is whether it is right,
-wrong or does not count. A set of weights then costs one pass over these lists. With all weights 1 the metrics are those of
+wrong or does not count. A set of weights then costs one pass over the detections. With all weights 1 the metrics are those of
 pycocotools; with other whole numbers those of a set that has each image so many times, one after another (see
 `average_precision` for equal scores). A metric without objects is nan, where pycocotools says -1.
 Memory: some 300 bytes a detection, and 8 a pair of detection and object of one image and class.
@@ -206,7 +206,7 @@ def _matches(
     pairing: Pairing, similarity: NDArray[np.float64], truth: Objects, ignored: NDArray[np.bool_],
     extent: NDArray[np.float64], num_classes: int, precisions: Mapping[str, _Metric], recalls: Mapping[str, _Metric],
 ) -> Matches:  # fmt: skip
-    """Match, and make the lists.
+    """Match, and keep what metrics need.
 
     Args:
         ignored: (objects,) which do not count.
@@ -217,18 +217,8 @@ def _matches(
     beside = ignored[:, None] | (truth.area[:, None] < low) | (truth.area[:, None] > high)
     outside = (extent[:, None] < low) | (extent[:, None] > high)
     right, counts = np.zeros((2, *outside.shape), np.uint16)
-    order = pairing.object
-    _match(
-        pairing.group,
-        pairing.pair,
-        pairing.first,
-        similarity,
-        truth.crowd[order],
-        beside[order],
-        outside,
-        right,
-        counts,
-    )
+    pairs, crowd = (pairing.group, pairing.pair, pairing.first, similarity), truth.crowd[pairing.object]
+    _match(*pairs, crowd, beside[pairing.object], outside, right, counts)
     num_images = len(truth.start) - 1
     by_score = np.lexsort((-pairing.score, pairing.label))
     image, label, rank = pairing.image[by_score], pairing.label[by_score], pairing.rank[by_score]
@@ -267,8 +257,8 @@ def _match(
 ) -> None:  # fmt: skip
     """Set one bit an overlap in `right` and `counts`, (detections, ranges of areas).
 
-    The best detection takes the most similar object that is free, those to be found before those that do not count; of equal ones the
-    last. Crowds are never taken.
+    Detections choose in turn, the best first: the most similar object that is free and similar enough, of equal ones the last; one that
+    does not count only where there is no other. Crowds stay free.
     """
     for g in range(len(group) - 1):
         begin, end = group[g], group[g + 1]

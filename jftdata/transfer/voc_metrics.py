@@ -79,7 +79,7 @@ def boxes(truth: Objects, found: Detections, *, num_classes: int, overlap: float
 
 
 def scores(matches: Matches, classes: Sequence[str], settings: Mapping[str, Any] | None = None) -> list[Score]:
-    """`mAP (11-point)`, `mAP (all-point)`, then `AP (<class>, 11-point)` and `AP (<class>, all-point)` of each class.
+    """`mAP (11-point)`, `mAP (all-point)`, then `AP 11-point (<class>)` and `AP all-point (<class>)` of each class.
 
     The means are over classes with objects in the images that count.
 
@@ -95,7 +95,7 @@ def scores(matches: Matches, classes: Sequence[str], settings: Mapping[str, Any]
     """
     if len(classes) != matches.num_classes:
         raise BadArgument(f"there are {len(classes)} names for {matches.num_classes} classes. Give one each.")
-    metrics = [f"mAP ({rule})" for rule in RULES] + [f"AP ({name}, {rule})" for rule in RULES for name in classes]
+    metrics = [f"mAP ({rule})" for rule in RULES] + [f"AP {rule} ({name})" for rule in RULES for name in classes]
     return together.scores(partial(_values, matches), metrics, num_images=matches.num_images, settings=settings)
 
 
