@@ -14,9 +14,9 @@ import dataclasses
 import os
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +45,7 @@ PREDICTIONS = "predictions"
 CONFUSED = "confused.csv"
 """Pairs of classes of which pixels of the one are taken for the other."""
 _GROUP = 8
-"""Test images that go through the network together, where their sizes are the same; on any number of processes."""
+"""Test images of at most a crop's size that go through the network together, on any number of processes."""
 _GROUPS_AHEAD = 2
 _TRAINAUG = 10_582
 """Training images of VOC 2012 with the masks of Hariharan et al. 2011."""
@@ -253,22 +253,18 @@ def predict(
     Args:
         net: in evaluation, on its device.
         test: the images.
-        groups: rows of images that go through the network together where their sizes are the same.
+        groups: rows of images that go through the network together, but for those larger than a crop.
         recipe: sizes and precision.
         device: the network's.
         workers: decoding threads; None is one a core.
     """
-    waiting: deque[list[Future[_Whole]]] = deque()
-    pool = ThreadPoolExecutor(workers or os.cpu_count() or 1)
-    try:
-        for group in groups:
-            waiting.append([pool.submit(_whole, test, row, recipe) for row in group])
-            if len(waiting) > _GROUPS_AHEAD:
-                yield from _classes(net, [done.result() for done in waiting.popleft()], test, recipe, device)
+    with ThreadPoolExecutor(workers or os.cpu_count() or 1) as pool:
+        coming = (pool.map(lambda row: _whole(test, row, recipe), group) for group in groups)
+        waiting = deque(islice(coming, _GROUPS_AHEAD))
         while waiting:
-            yield from _classes(net, [done.result() for done in waiting.popleft()], test, recipe, device)
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+            group = list(waiting.popleft())
+            waiting.extend(islice(coming, 1))
+            yield from _classes(net, group, test, recipe, device)
 
 
 @dataclass(frozen=True)
@@ -301,9 +297,9 @@ def _classes(
 ) -> list[tuple[int, NDArray[np.uint8]]]:
     """Classes of the pixels of a few images."""
     found = []
-    by_shape = sorted(group, key=lambda whole: whole.pixels.shape)
-    for _, alike in groupby(by_shape, key=lambda whole: whole.pixels.shape):
-        batch = list(alike)
+    filled = [whole for whole in group if max(whole.height, whole.width) <= recipe.crop_size]
+    larger = [[whole] for whole in group if max(whole.height, whole.width) > recipe.crop_size]
+    for batch in ([filled] if filled else []) + larger:
         with backbone.autocast(device, recipe.precision):
             logits = net(backbone.to_input(np.stack([whole.pixels for whole in batch]), device))
         for whole, one in zip(batch, logits.float().split(1), strict=True):
