@@ -148,6 +148,7 @@ def sets(part, number, **values):
 
 BAD = {
     "unknown image": (sets("annotations", 0, image_id=99), r"annotation 90 is of the unknown image 99\. Add the image"),
+    "category a list": (sets("annotations", 1, category_id=[5]), r"annotation 89 has the category \[5\] that is not there"),
     "unknown category": (sets("annotations", 1, category_id=5), r"annotation 89 has the category 5 that is not there"),
     "annotation twice": (sets("annotations", 0, id=88), r"the annotation id 88 is there twice"),
     "image twice": (sets("images", 0, id=1), r"the image id 1 is there twice"),
@@ -204,7 +205,8 @@ def test_missing_images_are_counted_and_named(tmp_path):
     for i in (1, 2):
         (folder / "images" / f"train{i}.jpg").unlink()
     with pytest.raises(
-        MissingInput, match=r"2 of 3 images are not there: .*train1\.jpg, .*train2\.jpg\. Bring them back"
+        MissingInput,
+        match=r"2 of 3 images of instances_train are not there: .*train1\.jpg, .*train2\.jpg\. Bring them back",
     ):
         coco.read(folder)
     shutil.rmtree(folder / "images")

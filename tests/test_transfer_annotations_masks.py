@@ -106,7 +106,7 @@ def test_images_and_masks_without_each_other_are_refused(tmp_path):
     (root / "masks" / "train" / "x.png").rename(root / "masks" / "val" / "d.png")
     put_image(root / "images" / "val" / "d.jpg", 4)
     (root / "masks" / "train" / "a.png").unlink()
-    with pytest.raises(MissingInput, match=r"1 of 2 train masks are not there: .*a\.png\. Bring them back, or remove"):
+    with pytest.raises(MissingInput, match=r"1 of 2 masks of train are not there: .*a\.png\. Bring them back, or take"):
         read.masks(root)
     put_image(root / "images" / "train" / "b.jpeg", 4)
     with pytest.raises(BadInput, match=r"two images of .*train have the mask .*b\.png"):

@@ -100,6 +100,7 @@ GOOD = {"image_id": 11, "category_id": 3, "bbox": [1, 2, 3, 4], "score": 0.5}
     [
         ({"annotations": []}, r"has no list of results"),
         ([GOOD, {**GOOD, "image_id": 5}], r"result 1 is of the unknown image 5"),
+        ([GOOD, {**GOOD, "image_id": [11]}], r"result 1 is of the unknown image \[11\]"),
         ([{**GOOD, "category_id": 5}], r"no detection of a class of the set: its categories are 5, those of the set 3, 7"),
         ([{**GOOD, "bbox": [1, 2, 3]}], r"result 0 has the bbox \[1, 2, 3\], not 4 numbers"),
         ([GOOD, {**GOOD, "bbox": [1, 2, float("nan"), 1]}], r"result 1 has the bbox \[1, 2, nan, 1\] and score 0\.5, not fin"),
@@ -151,15 +152,6 @@ def test_voc_lists_have_a_file_a_class_and_pixels_from_one(test, tmp_path):
     assert paths[1].read_text() == (
         "test0 0.25 1.000000 1.000000 40.000000 24.000000\ntest2 0.333333333 3.500000 2.000000 3.000000 4.000000\n"
     )
-
-
-def test_detections_are_joined_image_after_image():
-    parts = [made((2, 0), seed=1), made((3,), seed=2), made((0, 1), seed=3)]
-    joined = Detections.joined(parts)
-    assert np.diff(joined.start).tolist() == [2, 0, 3, 0, 1]
-    assert np.array_equal(joined.box, np.concatenate([part.box for part in parts]))
-    assert len(Detections.joined([])) == 0
-    assert Detections.joined([]).start.tolist() == [0]
 
 
 def split_of_masks(count, *, first=0):

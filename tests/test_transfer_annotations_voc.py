@@ -208,7 +208,7 @@ def test_lists_that_cannot_be_used_are_refused(tmp_path):
 def test_missing_masks_are_counted_and_named(tmp_path):
     root = write(tmp_path, LISTS, kind="Segmentation", masks=("SegmentationClass",))
     (root / "SegmentationClass" / "a.png").unlink()
-    with pytest.raises(MissingInput, match=r"1 of 2 train masks are not there: .*SegmentationClass/a\.png\. Bring"):
+    with pytest.raises(MissingInput, match=r"1 of 2 masks of train are not there: .*SegmentationClass/a\.png\. Bring"):
         voc.read_masks(root)
 
 

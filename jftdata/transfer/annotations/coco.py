@@ -175,9 +175,9 @@ def _given(
             raise refuse(i, "has no whole number as id")
         if ids.setdefault(item["id"], i) != i:
             raise BadInput(f"{path}: the annotation id {item['id']} is there twice. Remove one.")
-        if item.get("image_id") not in rows:
+        if not _known(item.get("image_id"), rows):
             raise refuse(i, f"is of the unknown image {item.get('image_id')!r}", "Add the image or remove it.")
-        if item.get("category_id") not in labels:
+        if not _known(item.get("category_id"), labels):
             which = "without keypoints" if skeleton is not None else "that is not there"
             raise refuse(i, f"has the category {item.get('category_id')!r} {which}", "Add it or remove the annotation.")
         if not _numbers(item.get("bbox"), 4):
@@ -204,6 +204,10 @@ def _given(
         name=name,
         keypoints=points,
     )
+
+
+def _known(value: Any, numbers: dict[int, int]) -> bool:
+    return isinstance(value, int) and value in numbers
 
 
 def _numbers(value: Any, count: int) -> bool:

@@ -47,12 +47,7 @@ def look_at(paths: Sequence[str], *, what: str, workers: int | None) -> Files:
         MissingInput: files that are not there; says how many and names the first.
         ImageRejected: a header that is damaged or claims too much.
     """
-    missing = [path for path in paths if not Path(path).is_file()]
-    if missing:
-        raise MissingInput(
-            f"{len(missing)} of {len(paths)} images are not there: {', '.join(missing[:3])}"
-            f"{', ...' if len(missing) > 3 else ''}. Bring them back, or remove them from the annotations."
-        )
+    check_there(paths, what=f"images of {what}")
 
     def one(path: str) -> tuple[bytes, int, int]:
         data = Path(path).read_bytes()
@@ -69,6 +64,16 @@ def look_at(paths: Sequence[str], *, what: str, workers: int | None) -> Files:
         np.array([height for _, _, height in found], np.int64),
         [digest.hex() for digest, _, _ in found],
     )
+
+
+def check_there(paths: Sequence[str], *, what: str) -> None:
+    """Raise a MissingInput unless all files are there."""
+    missing = [path for path in paths if not Path(path).is_file()]
+    if missing:
+        raise MissingInput(
+            f"{len(missing)} of {len(paths)} {what} are not there: {', '.join(missing[:3])}"
+            f"{', ...' if len(missing) > 3 else ''}. Bring them back, or take them out of the set."
+        )
 
 
 def check_sizes(looked: Files, paths: Sequence[str], width: Sequence[Any], height: Sequence[Any]) -> None:

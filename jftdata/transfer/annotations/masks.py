@@ -71,7 +71,7 @@ def read(
     info = folder / "objectInfo150.txt"
     first = int(info.is_file())
     classes = _ade_names(info) if first else class_names(folder)
-    seen = [look_at(mask, f"{split} masks", workers=workers) for split, (_, mask) in zip(chosen, pairs, strict=True)]
+    seen = [look_at(mask, f"masks of {split}", workers=workers) for split, (_, mask) in zip(chosen, pairs, strict=True)]
     if classes is None:
         numbers = {number for part in seen for one in part for number in one.numbers} - {IGNORE}
         classes = tuple(map(str, range(max(numbers, default=0) + 1)))
@@ -98,12 +98,7 @@ def look_at(paths: Sequence[str], what: str, *, workers: int | None) -> list[Mas
         MissingInput: files that are not there; says how many and names the first.
         ImageRejected: a mask that cannot be read.
     """
-    missing = [path for path in paths if not Path(path).is_file()]
-    if missing:
-        raise MissingInput(
-            f"{len(missing)} of {len(paths)} {what} are not there: {', '.join(missing[:3])}"
-            f"{', ...' if len(missing) > 3 else ''}. Bring them back, or remove their images."
-        )
+    files.check_there(paths, what=what)
 
     def one(path: str) -> Mask:
         data = Path(path).read_bytes()

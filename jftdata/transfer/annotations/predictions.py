@@ -47,25 +47,6 @@ class Detections:
         """Places of an image's detections."""
         return slice(int(self.start[row]), int(self.start[row + 1]))
 
-    @staticmethod
-    def joined(parts: Sequence["Detections"]) -> "Detections":
-        """Detections of the images of all parts, one part after another.
-
-        >>> one = Detections(np.array([0, 1]), np.zeros((1, 4)), np.ones(1), np.zeros(1, np.int64))
-        >>> Detections.joined([one, one]).start
-        array([0, 1, 2])
-        """
-        lengths = [np.diff(part.start) for part in parts]
-        points = [part.keypoints for part in parts if part.keypoints is not None]
-        return Detections(
-            np.concatenate([[0], np.cumsum(np.concatenate([np.zeros(0, np.int64), *lengths]))]).astype(np.int64),
-            np.concatenate([np.zeros((0, 4)), *(part.box for part in parts)]),
-            np.concatenate([np.zeros(0), *(part.score for part in parts)]),
-            np.concatenate([np.zeros(0, np.int64), *(part.label for part in parts)]),
-            np.concatenate(points) if points else None,
-            sum(part.num_left_out for part in parts),
-        )
-
 
 def write_coco(path: Path | str, annotated: Annotated, detections: Detections) -> Path:
     """Write detections in the COCO results format; those with keypoints as keypoints, the others as boxes.
@@ -227,7 +208,7 @@ def read_coco(path: Path | str, annotated: Annotated) -> Detections:
     rows = {int(number): row for row, number in enumerate(annotated.number)}
     labels = {int(number): label for label, number in enumerate(annotated.class_number)}
     what = "keypoints" if records and "bbox" not in records[0] else "bbox"
-    taken = [i for i, record in enumerate(records) if record.get("category_id") in labels]
+    taken = [i for i, record in enumerate(records) if _known(record.get("category_id"), labels)]
     if records and not taken:
         there = sorted({str(record.get("category_id")) for record in records})
         raise BadInput(
@@ -238,7 +219,7 @@ def read_coco(path: Path | str, annotated: Annotated) -> Detections:
     image, values, score = np.zeros(len(taken), np.int64), np.zeros((len(taken), size)), np.zeros(len(taken))
     for at, i in enumerate(taken):
         record = records[i]
-        if record.get("image_id") not in rows:
+        if not _known(record.get("image_id"), rows):
             raise BadInput(f"{path}: result {i} is of the unknown image {record.get('image_id')!r}. Remove it.")
         image[at], score[at] = rows[record["image_id"]], _number(record.get("score"))
         numbers = record.get(what)
@@ -267,6 +248,10 @@ def read_coco(path: Path | str, annotated: Annotated) -> Detections:
         start, box[order], score[order], label[order], None if points is None else points[order],
         len(records) - len(taken),
     )  # fmt: skip
+
+
+def _known(value: Any, numbers: dict[int, int]) -> bool:
+    return isinstance(value, int) and value in numbers
 
 
 def _number(value: Any) -> float:

@@ -105,13 +105,8 @@ class _Sheet:
 
 def _sheets(items: Sequence[_Item], split: str, workers: int | None) -> tuple[list[_Sheet], set[str]]:
     """The annotations of a split, and the classes that occur."""
-    missing = [str(item.xml) for item in items if not item.xml.is_file()]
-    if missing:
-        raise MissingInput(
-            f"{len(missing)} of {len(items)} annotations of {split} are not there: {', '.join(missing[:3])}"
-            f"{', ...' if len(missing) > 3 else ''}. Bring them back, or give a split that has them."
-        )
-    sheets = files.mapped(lambda item: _sheet(item.xml), items, what=f"{split} annotations", workers=workers)
+    files.check_there([str(item.xml) for item in items], what=f"annotations of {split}")
+    sheets = files.mapped(lambda item: _sheet(item.xml), items, what=f"annotations of {split}", workers=workers)
     return sheets, {name for sheet in sheets for name, _, _ in sheet.objects}
 
 
@@ -195,7 +190,7 @@ def read_masks(
     parts = []
     for split, items in chosen.items():
         paths = [str(item.mask(augmented="trainaug" in split)) for item in items]
-        seen = masks.look_at(paths, f"{split} masks", workers=workers)
+        seen = masks.look_at(paths, f"masks of {split}", workers=workers)
         made = masks.split_of(
             [item.image for item in items], paths, seen, classes=names, what=split, first=0, ignore=masks.IGNORE,
             workers=workers,
