@@ -31,7 +31,7 @@ from jftdata.pixels import PLACE
 from jftdata.pretrain import Keeping, state
 from jftdata.pretrain.config import PretrainConfig
 from jftdata.pretrain.input import Augmentation, batches
-from jftdata.pretrain.loop import _Labels
+from jftdata.pretrain.job import Labels
 from jftdata.pretrain.schedule import learning_rate
 from jftdata.subset.stream import Stream
 
@@ -247,7 +247,7 @@ def test_verified_negatives_alone_are_negative_where_the_absent_are_unknown() ->
         catalog=SimpleNamespace(hierarchy=tree),
         lists=lambda column, rows: ragged.of_lists([[index[name] for name in lists[column][r]] for r in rows]),
     )
-    labels = _Labels(places, small(absent="unknown"), torch.device("cpu"))  # type: ignore[arg-type]
+    labels = Labels(places, small(absent="unknown"), torch.device("cpu"))  # type: ignore[arg-type]
     found = labels.targets(np.array([1, 0]))
     assert found.positive is not None
     said = {

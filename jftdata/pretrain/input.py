@@ -198,9 +198,22 @@ class _Rejects:
             raise error
         image = int(self._images[row])
         self._seen.add(image)
-        if len(self._seen) > max(ALWAYS_ALLOWED, self._share * len(self._images)):
-            raise TooManyRejects(
-                f"{len(self._seen)} of {len(self._images)} images cannot be read, more than {self._share:.2%} and "
-                f"{ALWAYS_ALLOWED}; the last, image {image}: {error}. Bring the files back, or make a subset without them."
-            )
+        check_rejects(len(self._seen), len(self._images), self._share, image, str(error))
         return image, error.reason, str(error)
+
+
+def check_rejects(num: int, num_images: int, share: float, image: int, message: str) -> None:
+    """Raise TooManyRejects when more images cannot be read than may: a share of them, and `ALWAYS_ALLOWED` at least.
+
+    Args:
+        num: images that cannot be read.
+        num_images: in all.
+        share: that may be so.
+        image: the last of them.
+        message: what is wrong with it.
+    """
+    if num > max(ALWAYS_ALLOWED, share * num_images):
+        raise TooManyRejects(
+            f"{num} of {num_images} images cannot be read, more than {share:.2%} and {ALWAYS_ALLOWED}; the last, image {image}: "
+            f"{message}. Bring the files back, or make a subset without them."
+        )

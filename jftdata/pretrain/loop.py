@@ -5,15 +5,12 @@ step. SIGINT and SIGTERM save and stop. Under torchrun every process trains its 
 number of processes.
 """
 
-import dataclasses
 import math
 import signal
 import time
-from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,33 +19,19 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from jftdata import backbone, storage
-from jftdata.catalog import label_arrays
 from jftdata.checkpoint import FORMAT, METRICS, Checkpoint
-from jftdata.errors import BadArgument, Interrupted, NonFinite
-from jftdata.hierarchy import Hierarchy
-from jftdata.hierarchy.targets import FillIn, fill_in, signed
+from jftdata.errors import Interrupted, NonFinite
 from jftdata.pretrain import state
-from jftdata.pretrain.augment import Augmentation
 from jftdata.pretrain.config import PretrainConfig
-from jftdata.pretrain.head import SplitHead
-from jftdata.pretrain.input import Batch, batches, steps_per_epoch
+from jftdata.pretrain.input import Batch
+from jftdata.pretrain.job import LOG_ROWS, Job, Labels, batches_of, model_of, places_of
 from jftdata.pretrain.keep import STATES, Best, Keeping, Rejected, finish, weights
-from jftdata.pretrain.model import Trained, fresh, start_from
+from jftdata.pretrain.model import Trained, fresh
 from jftdata.pretrain.monitor import Monitor, operations, peak
-from jftdata.pretrain.objective import Asymmetric, Focal, Logistic, Objective, Targets, log_odds
-from jftdata.pretrain.places import Places
 from jftdata.pretrain.ranks import Ranks, joined, signals
 from jftdata.pretrain.schedule import Average, gradient_norm, learning_rate, optimizer
-from jftdata.pretrain.softmax import Softmax, TreeSoftmax, log_share
 from jftdata.progress import progress
 from jftdata.subset import Subset
-from jftdata.subset.stream import Stream
-
-if TYPE_CHECKING:
-    import pyarrow as pa
-
-_LOG_ROWS = 100
-"""About so many rows of metrics a run."""
 
 
 def run(
@@ -82,27 +65,16 @@ def run(
 
     Source: Sun et al. 2017, sections 4.1 and 4.2.
     """
-    an_epoch = len(subset) if subset.weights is None else int(subset.weights.sum())
-    if an_epoch < 2:
-        raise BadArgument(f"`subset` must have at least 2 images an epoch, for batch norm. Got {an_epoch}.")
-    stream = Stream(
-        images=subset.images, weights=subset.weights, seed=config.seed, batch_size=min(config.batch_size, an_epoch)
-    )
-    keeping = keeping or Keeping()
-    made_with: dict[str, Any] = {"config": dataclasses.asdict(config)}
-    inputs = {"subset": subset.fingerprint, "catalog": subset.catalog.fingerprint}
-    if init is not None:
-        inputs["init"] = init.fingerprint
-    if validation is not None:
-        inputs["validation"] = validation.fingerprint
-        made_with["validate_every"] = keeping.validate_every
     with joined(device) as ranks:
-        job = _Job(subset, stream, config, init, validation, workers, max_rejects, keeping, ranks)
+        job = Job(
+            subset, config, init, workers, max_rejects, ranks, validation=validation, keeping=keeping or Keeping()
+        )  # fmt: skip
+        made_with, inputs = job.made_with(), job.inputs()
         if ranks.first:
             with storage.building(out, format=FORMAT, made_with=made_with, inputs=inputs) as build:
                 ranks.from_first(None if build is None else build.folder)
                 if build is not None:
-                    build.facts = {**_train(job, build.folder), "catalog_path": str(subset.catalog.path.resolve())}
+                    build.facts = _train(job, build.folder)
         else:
             folder = ranks.from_first(None)
             if folder is not None:
@@ -111,35 +83,19 @@ def run(
     return Checkpoint.open(out)
 
 
-@dataclass(frozen=True)
-class _Job:
-    """What a run was asked."""
-
-    subset: Subset
-    stream: Stream
-    config: PretrainConfig
-    init: Checkpoint | None
-    validation: Subset | None
-    workers: int | None
-    max_rejects: float
-    keeping: Keeping
-    ranks: Ranks
-
-
-def _train(job: _Job, folder: Path) -> dict[str, Any]:
+def _train(job: Job, folder: Path) -> dict[str, Any]:
     """Train to the end and write the checkpoint's files; returns its facts."""
     config, stream, ranks, keeping = job.config, job.stream, job.ranks, job.keeping
-    model, taken_over = _model(job)
+    model, taken_over = model_of(job)
     opt = optimizer(config, model.parameters())
     average = None if config.ema_decay is None else Average(model.net, config.ema_decay)
-    in_epoch = steps_per_epoch(int(stream.mean_length), stream.batch_size)
-    num_steps = round(config.total_epochs * in_epoch)
+    in_epoch, num_steps = job.in_epoch, job.num_steps
     done = state.load(folder / STATES, model, opt, average=average, split=model.split)
     monitor = _monitor(job, folder, model, done, num_steps)
     best, every = Best.read(folder), max(1, round(keeping.validate_every * in_epoch))
     trained: nn.Module = _parallel(model) if ranks.world_size > 1 and num_steps else model
-    places = _places(job, folder)
-    made, labels = _batches(job, places, done, num_steps), _Labels(places, config, ranks.device)
+    places = places_of(job, folder)
+    made, labels = batches_of(job, places, done, num_steps), Labels(places, config, ranks.device)
     rejected = Rejected(folder / STATES, ranks.rank)
     with signals() as caught, _bar(job, done, num_steps) as bar:
         saved = time.monotonic()
@@ -182,13 +138,7 @@ def _train(job: _Job, folder: Path) -> dict[str, Any]:
             bar.set_postfix_str(f"loss {monitor.last_loss:.3f}")
     seen = stream.seen(num_steps) if ranks.first else stream.images[:0]
     facts = finish(folder, model, average, seen, job.subset.catalog.hierarchy.labels, ranks)
-    return {
-        "num_train_images": len(job.subset) if num_steps else 0,
-        "num_steps": num_steps,
-        "num_images_seen": num_steps * stream.batch_size,
-        **({} if taken_over is None else {"num_labels_taken_over": taken_over}),
-        **facts,
-    }
+    return {**job.facts(taken_over), **facts}
 
 
 def _parallel(model: Trained) -> DistributedDataParallel:
@@ -198,83 +148,8 @@ def _parallel(model: Trained) -> DistributedDataParallel:
     return DistributedDataParallel(model)
 
 
-def _model(job: _Job) -> tuple[Trained, int | None]:
-    """The network with its objective, on its device, and how many labels of a checkpoint's head it took over."""
-    config, tree, device = job.config, job.subset.catalog.hierarchy, job.ranks.device
-    net = fresh(config, tree.num_labels)
-    counts, total = _counts(job) if config.prior_bias or config.logit_adjustment is not None else (None, 0)
-    split = None
-    if config.split_head:
-        split = SplitHead(net.fc.in_features, tree.num_labels, seed=config.seed, device=device)
-    if config.prior_bias and counts is not None:
-        bias = torch.from_numpy(log_odds(counts, total))
-        if split is None:
-            net.fc.bias.data.copy_(bias)
-        else:
-            split.bias.data[: split.last - split.first] = bias[split.first : split.last]
-    taken_over = None if job.init is None else start_from(net, split, job.init, tree)
-    model = Trained(net, _objective(config, tree, counts, total, device), config, split)
-    layout = torch.channels_last if config.channels_last else torch.contiguous_format
-    model.to(memory_format=layout).to(device).train()
-    return model, taken_over
-
-
-def _objective(
-    config: PretrainConfig, tree: Hierarchy, counts: NDArray[np.int64] | None, total: int, device: torch.device
-) -> Objective:
-    offset = None
-    if config.logit_adjustment is not None and counts is not None:
-        prior = log_odds(counts, total) if config.loss == "logistic" else log_share(counts)
-        offset = torch.from_numpy(prior).to(device) * config.logit_adjustment
-    if config.loss == "logistic":
-        return Logistic(smoothing=config.smoothing, offset=offset)
-    if config.loss == "softmax":
-        return Softmax(smoothing=config.smoothing, offset=offset)
-    if config.loss == "tree-softmax":
-        return TreeSoftmax.of(tree, device=device)
-    return Focal() if config.loss == "focal" else Asymmetric()
-
-
-def _counts(job: _Job) -> tuple[NDArray[np.int64], int]:
-    """Images of each label in an epoch, filled in if the loss wants it so, and images in all."""
-    tree, subset = job.subset.catalog.hierarchy, job.subset
-    counts = np.zeros(tree.num_labels)
-    filled = job.config.loss != "softmax"
-
-    def count(rows: "pa.Table") -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
-        start, index = label_arrays(rows.column("labels"))
-        return rows.column("image").to_numpy(), *(fill_in(tree, start, index) if filled else (start, index))
-
-    for images, start, index in subset.map_rows(count, columns=["labels"]):
-        times = None
-        if subset.weights is not None:
-            times = np.repeat(subset.weights[np.searchsorted(subset.images, images)], np.diff(start))
-        counts += np.bincount(index, times, minlength=tree.num_labels)
-    return counts.round().astype(np.int64), round(job.stream.mean_length)
-
-
-@dataclass(frozen=True)
-class _Labels:
-    """What a batch is to be told of its images; ancestors are filled in batch by batch."""
-
-    places: Places
-    config: PretrainConfig
-    device: torch.device
-
-    def targets(self, rows: NDArray[np.int64]) -> Targets:
-        """Of the images at some rows of the subset."""
-        tree, fills_in = self.places.catalog.hierarchy, self.config.loss != "softmax"
-        positive, negative = self.places.lists("labels", rows), None
-        if self.config.absent == "unknown":
-            policy = FillIn(ancestors=fills_in, absent="unknown")
-            positive, negative = signed(tree, positive, self.places.lists("negatives", rows), policy=policy)
-        elif fills_in:
-            positive = fill_in(tree, *positive)
-        return Targets.of(positive, negative, num_labels=tree.num_labels, device=self.device)
-
-
 def _gradients(
-    job: _Job, trained: nn.Module, opt: torch.optim.Optimizer, batch: Batch, labels: _Labels
+    job: Job, trained: nn.Module, opt: torch.optim.Optimizer, batch: Batch, labels: Labels
 ) -> tuple[float, float]:
     """Loss and gradient norm of a batch; the gradients are clipped and lie on the weights."""
     config, ranks = job.config, job.ranks
@@ -310,30 +185,8 @@ def _norm(model: Trained, ranks: Ranks) -> Tensor:
     return torch.sqrt(rest**2 + ranks.sum(rows**2))
 
 
-def _places(job: _Job, folder: Path) -> Places:
-    """Where the images are, and their labels; rank 0 writes the arrays, all map them."""
-    lists = ("labels", "negatives") if job.config.absent == "unknown" else ("labels",)
-    if job.ranks.first:
-        Places.of_subset(job.subset, lists=lists, folder=folder / STATES / "places")
-    job.ranks.wait()
-    return Places.of_subset(job.subset, lists=lists, folder=folder / STATES / "places")
-
-
-def _batches(job: _Job, places: Places, done: int, num_steps: int) -> Iterator[Batch]:
-    device, config = job.ranks.device, job.config
-    changes = Augmentation(
-        resize=config.resize, image_size=config.image_size, crop=config.crop, min_area=config.min_area,
-        policy=config.policy, erase=config.erase,
-    )  # fmt: skip
-    return batches(
-        job.subset.catalog, places, changes, stream=job.stream, first_step=done,
-        num_steps=num_steps, workers=job.workers, device=device if device.type == "cuda" else None,
-        world_size=job.ranks.world_size, rank=job.ranks.rank, max_rejects=job.max_rejects,
-    )  # fmt: skip
-
-
 def _validate(
-    job: _Job, folder: Path, model: Trained, average: Average | None, monitor: Monitor, best: Best, step: int
+    job: Job, folder: Path, model: Trained, average: Average | None, monitor: Monitor, best: Best, step: int
 ) -> Best:
     """Score the weights that would be kept, write a row, and keep them if they are the best so far.
 
@@ -363,20 +216,20 @@ def _validate(
     return best.or_this(folder, step, score, weights(model, average))
 
 
-def _monitor(job: _Job, folder: Path, model: Trained, done: int, num_steps: int) -> Monitor:
+def _monitor(job: Job, folder: Path, model: Trained, done: int, num_steps: int) -> Monitor:
     """Rank 0's writes; the others measure for nothing, into a file that is dropped."""
     path = folder / METRICS if job.ranks.first else folder / STATES / f"metrics-{job.ranks.rank}.jsonl"
     path.parent.mkdir(exist_ok=True)
     known = peak(job.ranks.device)
     return Monitor(
-        path, done, every=max(1, num_steps // _LOG_ROWS), device=job.ranks.device,
+        path, done, every=max(1, num_steps // LOG_ROWS), device=job.ranks.device,
         operations_an_image=operations(model.net, job.config.image_size) if known else 0,
         peak_operations=None if known is None else known * job.ranks.world_size,
         tensorboard=job.keeping.tensorboard and job.ranks.first,
     )  # fmt: skip
 
 
-def _bar(job: _Job, done: int, num_steps: int) -> AbstractContextManager[Any]:
+def _bar(job: Job, done: int, num_steps: int) -> AbstractContextManager[Any]:
     size = job.stream.batch_size
     return progress(
         f"pretrain {len(job.subset)}",

@@ -18,12 +18,10 @@ from jftdata.pretrain.downpour.layout import Layout
 from jftdata.pretrain.downpour.settings import Downpour, check
 from jftdata.pretrain.downpour.supervisor import Supervisor
 from jftdata.pretrain.downpour.worker import Plan
-from jftdata.pretrain.input import steps_per_epoch
-from jftdata.pretrain.keep import Keeping, finish
-from jftdata.pretrain.loop import _Job, _model, _places
+from jftdata.pretrain.job import Job, model_of, places_of
+from jftdata.pretrain.keep import finish
 from jftdata.pretrain.ranks import Ranks
 from jftdata.subset import Subset
-from jftdata.subset.stream import Stream
 
 
 def run(
@@ -62,53 +60,30 @@ def run(
     Cost: beside the network's, a step sends the body's parameters and gradient once each, and the features twice to each head server.
     """
     check(config)
-    stream = _stream(subset, config)
-    made_with = {"config": dataclasses.asdict(config), "downpour": dataclasses.asdict(downpour)}
-    inputs = {"subset": subset.fingerprint, "catalog": subset.catalog.fingerprint}
-    if init is not None:
-        inputs["init"] = init.fingerprint
-    job = _Job(subset, stream, config, init, None, threads, max_rejects, Keeping(), Ranks(0, 1, torch.device(device)))
-    with storage.building(out, format=FORMAT, made_with=made_with, inputs=inputs) as build:
+    job = Job(subset, config, init, threads, max_rejects, Ranks(0, 1, torch.device(device)))
+    made_with = {**job.made_with(), "downpour": dataclasses.asdict(downpour)}
+    with storage.building(out, format=FORMAT, made_with=made_with, inputs=job.inputs()) as build:
         if build is not None:
-            facts = _train(job, build.folder.resolve(), downpour, save_every)
-            build.facts = {**facts, "catalog_path": str(subset.catalog.path.resolve())}
+            build.facts = _train(job, build.folder.resolve(), downpour, save_every)
     return Checkpoint.open(out)
 
 
-def _stream(subset: Subset, config: PretrainConfig) -> Stream:
-    an_epoch = len(subset) if subset.weights is None else int(subset.weights.sum())
-    if an_epoch < 2:
-        raise BadArgument(f"`subset` must have at least 2 images an epoch, for batch norm. Got {an_epoch}.")
-    size = min(config.batch_size, an_epoch)
-    return Stream(images=subset.images, weights=subset.weights, seed=config.seed, batch_size=size)
-
-
-def _train(
-    job: _Job, folder: Path, downpour: Downpour, save_every: float
-) -> dict[str, Any]:  # fmt: skip
+def _train(job: Job, folder: Path, downpour: Downpour, save_every: float) -> dict[str, Any]:
     """Train to the end and write the checkpoint's files; returns its facts."""
-    config, stream = job.config, job.stream
-    model, taken_over = _model(dataclasses.replace(job, ranks=Ranks(0, 1, torch.device("cpu"))))
+    model, taken_over = model_of(dataclasses.replace(job, ranks=Ranks(0, 1, torch.device("cpu"))))
     layout = Layout.of(model.net, downpour)
-    in_epoch = steps_per_epoch(int(stream.mean_length), stream.batch_size)
-    num_steps = round(config.total_epochs * in_epoch)
-    facts: dict[str, Any] = {
-        "num_train_images": len(job.subset) if num_steps else 0,
-        "num_steps": num_steps,
-        "num_images_seen": num_steps * stream.batch_size,
-        **({} if taken_over is None else {"num_labels_taken_over": taken_over}),
-    }
-    if num_steps:
-        _places(job, folder)
+    facts = job.facts(taken_over)
+    if job.num_steps:
+        places_of(job, folder)
         body = {name: v.numpy() for name, v in model.net.state_dict().items() if not name.startswith("fc.")}
-        plan = Plan(job, downpour, layout, body, folder, in_epoch, num_steps)
+        plan = Plan(job, downpour, layout, body, folder)
         processes = downpour.num_workers + downpour.num_servers + downpour.head_shards + 1
         with _cluster(processes, downpour.num_workers if job.ranks.device.type == "cuda" else 0):
             facts |= Supervisor(plan, model).train(save_every)
     else:
         (folder / METRICS).touch()
     labels = job.subset.catalog.hierarchy.labels
-    return facts | finish(folder, model, None, stream.seen(num_steps), labels, job.ranks)
+    return facts | finish(folder, model, None, job.stream.seen(job.num_steps), labels, job.ranks)
 
 
 @contextmanager

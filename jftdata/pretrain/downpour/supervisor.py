@@ -13,12 +13,13 @@ import torch
 
 from jftdata import storage
 from jftdata.checkpoint import METRICS
-from jftdata.errors import Interrupted, JftDataError, TooManyRejects
+from jftdata.errors import Interrupted, JftDataError
 from jftdata.pretrain.downpour.dealer import Dealer
 from jftdata.pretrain.downpour.layout import moving
 from jftdata.pretrain.downpour.servers import HeadServer, Server, split
 from jftdata.pretrain.downpour.worker import Actors, Plan, Worker
-from jftdata.pretrain.input import ALWAYS_ALLOWED
+from jftdata.pretrain.input import check_rejects
+from jftdata.pretrain.job import LOG_ROWS
 from jftdata.pretrain.keep import STATES, Rejected
 from jftdata.pretrain.model import Trained
 from jftdata.pretrain.monitor import Monitor
@@ -27,8 +28,6 @@ from jftdata.pretrain.ranks import signals
 from jftdata.pretrain.schedule import learning_rate
 from jftdata.progress import progress, say
 
-_LOG_ROWS = 100
-"""About so many rows of metrics a run."""
 _LOOK = 0.5
 """Seconds between looks at what was reported."""
 _DEATHS = 3
@@ -60,7 +59,7 @@ class Supervisor:
         self._rejected = Rejected(self._states, 0)
         self._bad: set[int] = set()
         self._monitor = Monitor(
-            plan.folder / METRICS, self._done, every=plan.num_steps + 1, operations_an_image=0, peak_operations=None,
+            plan.folder / METRICS, self._done, every=plan.job.num_steps + 1, operations_an_image=0, peak_operations=None,
             device=torch.device("cpu"),
         )  # fmt: skip
         self._unwritten: list[int] = []
@@ -91,7 +90,7 @@ class Supervisor:
             )
             for low, high in layout.spans
         ]  # fmt: skip
-        deals = dealer.remote(plan.num_steps, plan.downpour.max_staleness, first=first, left=left)
+        deals = dealer.remote(plan.job.num_steps, plan.downpour.max_staleness, first=first, left=left)
         self._actors = Actors(servers, heads, deals)
 
     def train(self, save_every: float) -> dict[str, Any]:
@@ -102,7 +101,7 @@ class Supervisor:
         """
         plan, ray, dealer = self._plan, self._ray, self._actors.dealer
         size = plan.job.stream.batch_size
-        total, done = plan.num_steps * size, self._done * size
+        total, done = plan.job.num_steps * size, self._done * size
         try:
             with (
                 signals() as caught,
@@ -185,11 +184,11 @@ class Supervisor:
             self._unwritten.append(report.staleness)
             self._reject(report.rejected)
             self._monitor.add(
-                step=self._done, epoch=self._done / plan.in_epoch, images=self._done * plan.job.stream.batch_size,
+                step=self._done, epoch=self._done / plan.job.in_epoch, images=self._done * plan.job.stream.batch_size,
                 loss=report.loss, gradient_norm=report.gradient_norm, waited=report.waited / plan.downpour.num_workers,
-                lr=learning_rate(plan.job.config, step=report.steps[-1], steps_per_epoch=plan.in_epoch),
+                lr=learning_rate(plan.job.config, step=report.steps[-1], steps_per_epoch=plan.job.in_epoch),
             )  # fmt: skip
-        if len(self._unwritten) * plan.downpour.push_every >= max(1, plan.num_steps // _LOG_ROWS):
+        if len(self._unwritten) * plan.downpour.push_every >= max(1, plan.job.num_steps // LOG_ROWS):
             self._write_row()
         return self._done - before
 
@@ -204,12 +203,7 @@ class Supervisor:
         plan = self._plan
         self._rejected.add(rows)
         self._bad.update(image for image, *_ in rows)
-        if len(self._bad) > max(ALWAYS_ALLOWED, plan.job.max_rejects * len(plan.job.subset)):
-            raise TooManyRejects(
-                f"{len(self._bad)} of {len(plan.job.subset)} images cannot be read, more than {plan.job.max_rejects:.2%} and "
-                f"{ALWAYS_ALLOWED}; the last, image {rows[-1][0]}: {rows[-1][2]}. Bring the files back, or make a subset without "
-                "them."
-            )
+        check_rejects(len(self._bad), len(plan.job.subset), plan.job.max_rejects, *rows[-1][::2])
 
     def _save(self, first: int, left: list[int]) -> None:
         """The state of all servers, whole or not at all, while nothing is trained."""
@@ -253,7 +247,7 @@ class Supervisor:
                 tensor.copy_(value)
         for _, norm in moving(net):
             assert norm.num_batches_tracked is not None
-            norm.num_batches_tracked += self._plan.num_steps
+            norm.num_batches_tracked += self._plan.job.num_steps
 
 
 def of_columns(objective: Objective, first: int, last: int) -> Objective:

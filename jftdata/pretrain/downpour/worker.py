@@ -21,8 +21,8 @@ from jftdata.pretrain.downpour.servers import Push, flat, split
 from jftdata.pretrain.downpour.settings import Downpour
 from jftdata.pretrain.head import SplitHead
 from jftdata.pretrain.input import Batch
+from jftdata.pretrain.job import Job, Labels, batches_of, places_of
 from jftdata.pretrain.keep import STATES
-from jftdata.pretrain.loop import _batches, _Job, _Labels, _places
 from jftdata.pretrain.model import Trained, fresh
 from jftdata.pretrain.objective import Logistic, Objective, Targets
 from jftdata.pretrain.schedule import gradient_norm, learning_rate
@@ -32,15 +32,12 @@ from jftdata.pretrain.schedule import gradient_norm, learning_rate
 class Plan:
     """What every worker is told, once."""
 
-    job: _Job
+    job: Job
     downpour: Downpour
     layout: Layout
     body: dict[str, NDArray[Any]]
     """The network before training, by name, without its head."""
     folder: Path
-    in_epoch: int
-    """Steps an epoch."""
-    num_steps: int
 
 
 @dataclass(frozen=True)
@@ -112,8 +109,8 @@ class Worker:
         tensors = {**dict(net.named_parameters()), **dict(net.named_buffers())}
         self._weights = [[tensors[name] for name in names] for names in plan.layout.weights]
         self._statistics = [[tensors[name] for name in names] for names in plan.layout.statistics]
-        self._places = _places(plan.job, plan.folder)
-        self._labels = _Labels(self._places, config, self._device)
+        self._places = places_of(plan.job, plan.folder)
+        self._labels = Labels(self._places, config, self._device)
         self._base, self._fetched = 0, plan.downpour.fetch_every
         self._seen: list[
             int
@@ -145,7 +142,7 @@ class Worker:
     def _read(self, taken: tuple[int, bool] | None) -> Batch | None:
         if taken is None:
             return None
-        return next(_batches(self._plan.job, self._places, taken[0], taken[0] + 1))
+        return next(batches_of(self._plan.job, self._places, taken[0], taken[0] + 1))
 
     def _train(self, step: int, batch: Batch) -> None:
         plan, head = self._plan, self._head
@@ -156,7 +153,7 @@ class Worker:
             self._fetch()
         if not self._steps:
             self._seen_by_push = self._seen
-        head.step, head.rate = step, learning_rate(plan.job.config, step=step, steps_per_epoch=plan.in_epoch)
+        head.step, head.rate = step, learning_rate(plan.job.config, step=step, steps_per_epoch=plan.job.in_epoch)
         pixels = backbone.to_input(batch.pixels, self._device)
         loss = self._model(
             pixels if plan.job.config.channels_last else pixels.contiguous(), self._labels.targets(batch.rows)
