@@ -142,6 +142,8 @@ def test_names_come_from_a_list_from_voc_or_from_the_objects(tmp_path):
     assert voc.read_boxes(root).classes == ("cat", "zebra")
     (root / "classes.txt").write_text("zebra\ncat\n")
     assert voc.read_boxes(root).classes == ("zebra", "cat")
+    (root / "classes.txt").write_text("background\nzebra\ncat\n")
+    assert voc.read_boxes(root).classes == ("zebra", "cat")
     (root / "classes.txt").write_text("cat\n")
     with pytest.raises(UnknownName, match=r"train: class 'zebra' is not known\. Known: cat\."):
         voc.read_boxes(root)
@@ -203,6 +205,19 @@ def test_lists_that_cannot_be_used_are_refused(tmp_path):
         voc.read_boxes(root)
     with pytest.raises(MissingInput, match=r"has no ImageSets/Segmentation and SegmentationClass\. Give a folder"):
         voc.read_masks(root)
+
+
+def test_numbers_of_masks_are_named_only_where_names_are_known(tmp_path):
+    folders = ("SegmentationClassAug", "SegmentationClass")  # numbers 0 and 1
+    root = write(tmp_path, LISTS, kind="Segmentation", masks=folders)
+    assert voc.read_masks(root).classes == ("background", *voc.CLASSES)
+    for name in "abc":
+        (root / "Annotations" / f"{name}.xml").write_text(xml(thing("zebra")))
+    assert voc.read_masks(root).classes == ("0", "1")
+    (root / "classes.txt").write_text("zebra\ncat\n")
+    assert voc.read_masks(root).classes == ("background", "zebra", "cat")
+    (root / "classes.txt").write_text("background\nzebra\n")
+    assert voc.read_masks(root).classes == ("background", "zebra")
 
 
 def test_missing_masks_are_counted_and_named(tmp_path):

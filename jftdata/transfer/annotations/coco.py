@@ -105,7 +105,6 @@ def read_split(
         raise BadInput(f"{path}: two categories are called {twice[0]!r}. Rename one.")
     paths = _paths(list(images_of.values()), images, path)
     given = _given(parts["annotations"], list(images_of), list(categories), skeleton, path)
-    del parts
     looked = files.look_at(paths, what=path.stem, workers=workers)
     files.check_sizes(
         looked, paths, *([image.get(side) for image in images_of.values()] for side in ("width", "height"))

@@ -7,7 +7,7 @@ Cost: a read of every image, and a decoding of every mask: 750 of 640x480 pixels
 """
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -73,11 +73,12 @@ def read(
     classes = _ade_names(info) if first else class_names(folder)
     seen = [look_at(mask, f"masks of {split}", workers=workers) for split, (_, mask) in zip(chosen, pairs, strict=True)]
     if classes is None:
-        numbers = {number for part in seen for one in part for number in one.numbers} - {IGNORE}
-        classes = tuple(map(str, range(max(numbers, default=0) + 1)))
-    options: dict[str, Any] = {"classes": classes, "first": first, "ignore": 0 if first else IGNORE, "workers": workers}
-    parts = zip(chosen, pairs, seen, strict=True)
-    return rules.both(*(split_of(paths, mask, found, what=split, **options) for split, (paths, mask), found in parts))
+        classes = numbers(seen)
+    parts = [
+        split_of(paths, mask, found, classes=classes, what=split, first=first, workers=workers)
+        for split, (paths, mask), found in zip(chosen, pairs, seen, strict=True)
+    ]
+    return rules.both(*parts)
 
 
 @dataclass(frozen=True)
@@ -106,15 +107,21 @@ def look_at(paths: Sequence[str], what: str, *, workers: int | None) -> list[Mas
             labels = images.decode_labels(data)
         except ImageRejected as error:
             raise ImageRejected(error.reason, f"{path}: {error}. Write the number of each pixel's class.") from None
-        numbers = np.flatnonzero(np.bincount(labels.ravel(), minlength=256)).tolist()
-        return Mask(hashlib.sha256(data).hexdigest(), labels.shape[1], labels.shape[0], frozenset(numbers))
+        there = np.flatnonzero(np.bincount(labels.ravel(), minlength=256)).tolist()
+        return Mask(hashlib.sha256(data).hexdigest(), labels.shape[1], labels.shape[0], frozenset(there))
 
     return files.mapped(one, paths, what=what, workers=workers)
 
 
+def numbers(seen: Iterable[Sequence[Mask]]) -> tuple[str, ...]:
+    """Classes without a name: the numbers from 0 to the highest that occurs."""
+    found = {number for part in seen for one in part for number in one.numbers} - {IGNORE}
+    return tuple(map(str, range(max(found, default=0) + 1)))
+
+
 def split_of(
     paths: Sequence[str], mask: Sequence[str], seen: Sequence[Mask], *, classes: Sequence[str], what: str, first: int,
-    ignore: int, workers: int | None,
+    workers: int | None,
 ) -> Annotated:  # fmt: skip
     """A split of images and their masks.
 
@@ -124,8 +131,7 @@ def split_of(
         seen: what `look_at` says of them.
         classes: by their number.
         what: the split, for messages.
-        first: number of the first class.
-        ignore: number in the files that counts for nothing, beside 255.
+        first: number of the first class; lower ones count for nothing, as 255 does.
         workers: threads; None is one a core.
 
     Raises:
@@ -134,7 +140,7 @@ def split_of(
         BadInput: a mask of another size than its image, or with a number that is no class.
     """
     looked = files.look_at(paths, what=what, workers=workers)
-    known = {*range(first, first + len(classes)), ignore, IGNORE}
+    known = {*range(first + len(classes)), IGNORE}
     for i, one in enumerate(seen):
         if (one.width, one.height) != (looked.width[i], looked.height[i]):
             raise BadInput(

@@ -1,13 +1,12 @@
 """PASCAL VOC: `ImageSets/*/<split>.txt`, `JPEGImages`, `Annotations/*.xml` for boxes, `SegmentationClass` for masks.
 
 A split is a list, `trainval`, or several, `VOC2007/trainval+VOC2012/trainval`, below a folder that holds several years.
-Left out, the splits are those of Sun et al. 2017: to judge on `test` where it is annotated, else `val`; to learn from
-`trainval` beside `test`, `train` beside `val`, `trainaug` for masks where there is such a list (Hariharan et al. 2011; its
-masks lie in `SegmentationClassAug`).
+Left out, the splits are those of Sun et al. 2017: `trainaug` and `val` where there is such a list for masks (Hariharan et
+al. 2011; its masks lie in `SegmentationClassAug`), else `trainval` and `test` where that is annotated, else `train` and `val`.
 
 Classes are the lines of `classes.txt` beside ImageSets, else VOC's 20 where all names are among them, else the names that
-occur, by name; masks have `background` before them. A box of pixels counted from 1, both ends included, begins one
-lower. XML with a document type, and so with entities, is refused unread.
+occur, for masks the numbers that do; number 0 of masks is `background`, whether the list has it or not. A box of pixels
+counted from 1, both ends included, begins one lower. XML with a document type, and so with entities, is refused unread.
 Cost: 10,000 annotations a second and a read of every image; of every mask also a decoding.
 """
 
@@ -31,6 +30,8 @@ CLASSES = (
     "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor",
 )  # fmt: skip
 """Everingham et al. 2010, in the order of their numbers 1..20."""
+BACKGROUND = "background"
+"""The class of number 0 in masks."""
 OTHER_SIZE = "XML with another size than its image, which counts"
 MAX_OTHER_SIZE = 0.01
 """Share of images whose XML may have another size: published sets have a few such slips."""
@@ -82,7 +83,10 @@ def read_boxes(
     """
     chosen = _chosen(folder, "Main", train_split, test_split)
     sheets = [_sheets(items, split, workers) for split, items in chosen.items()]
-    classes = _classes([item for items in chosen.values() for item in items], [names for _, names in sheets])
+    occurring = {name for _, names in sheets for name in names}
+    classes = _known_classes([item for items in chosen.values() for item in items], occurring) or tuple(
+        sorted(occurring)
+    )
     parts = []
     for (split, items), (sheet, names) in zip(chosen.items(), sheets, strict=True):
         looked = files.look_at([item.image for item in items], what=split, workers=workers)
@@ -186,16 +190,16 @@ def read_masks(
     everything = [item for items in chosen.values() for item in items]
     annotated = [item.xml for item in everything if item.xml.is_file()]
     sheets = files.mapped(lambda path: read_xml(path.read_bytes(), path)[1], annotated, what="names", workers=workers)
-    names = ("background", *_classes(everything, [{thing["name"] for thing in things} for things in sheets]))
+    paths = [[str(item.mask(augmented="trainaug" in split)) for item in items] for split, items in chosen.items()]
+    seen = [
+        masks.look_at(some, f"masks of {split}", workers=workers) for split, some in zip(chosen, paths, strict=True)
+    ]
+    known = _known_classes(everything, {thing["name"] for things in sheets for thing in things})
+    classes = masks.numbers(seen) if known is None else (BACKGROUND, *known)
     parts = []
-    for split, items in chosen.items():
-        paths = [str(item.mask(augmented="trainaug" in split)) for item in items]
-        seen = masks.look_at(paths, f"masks of {split}", workers=workers)
-        made = masks.split_of(
-            [item.image for item in items], paths, seen, classes=names, what=split, first=0, ignore=masks.IGNORE,
-            workers=workers,
-        )  # fmt: skip
-        parts.append(made)
+    for (split, items), some, found in zip(chosen.items(), paths, seen, strict=True):
+        images = [item.image for item in items]
+        parts.append(masks.split_of(images, some, found, classes=classes, what=split, first=0, workers=workers))
     return rules.both(*parts)
 
 
@@ -258,7 +262,7 @@ def _splits(there: dict[str, tuple[Path, Path]], lists: _Lists) -> tuple[str | N
         first = next(iter(_listed(*there[key])), None)
         return first is not None and (first.xml if lists == "Main" else first.mask(augmented=False)).is_file()
 
-    test = [key for key in named("test") if annotated(key)]
+    test = [] if named("trainaug") else [key for key in named("test") if annotated(key)]
     by_choice = ("trainaug", "trainval", "train") if test else ("trainaug", "train")
     train = next((keys for name in by_choice if (keys := named(name))), [])
     return "+".join(train) or None, "+".join(test or named("val")) or None
@@ -275,9 +279,9 @@ def _listed(root: Path, path: Path) -> list[_Item]:
     return items
 
 
-def _classes(items: Sequence[_Item], names: Sequence[set[str]]) -> tuple[str, ...]:
+def _known_classes(items: Sequence[_Item], names: set[str]) -> tuple[str, ...] | None:
+    """The classes by their number from 1 on, or None where nothing says so."""
     for root in sorted({item.root for item in items}):
         if (listed := masks.class_names(root)) is not None:
-            return listed
-    occurring = set().union(*names)
-    return CLASSES if occurring <= set(CLASSES) else tuple(sorted(occurring))
+            return listed[1:] if listed[0] == BACKGROUND else listed
+    return CLASSES if names <= set(CLASSES) else None
