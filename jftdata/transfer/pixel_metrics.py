@@ -102,7 +102,7 @@ class Confusion:
             BadArgument: another number of classes.
             BadInput: a test image that was not added.
 
-        Cost: all scores of 5,000 images of 150 classes, some 10 an image, for one set of weights in 0.3 ms.
+        Cost: 0.8 ms for all 152 of one set of weights, with 5,000 images of 150 classes, some 10 an image.
         """
         c = self.num_classes
         if len(classes) != c:

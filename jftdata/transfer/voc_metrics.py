@@ -55,7 +55,7 @@ def boxes(truth: Objects, found: Detections, *, num_classes: int, overlap: float
         BadArgument: an overlap that is not in (0, 1].
         BadInput: what `pairing.pair` raises.
 
-    Cost: 0.5 s for 500,000 detections of 5,000 images.
+    Cost: 0.4 s for 500,000 detections of 5,000 images of 80 classes.
     """
     if not 0 < overlap <= 1:
         raise BadArgument(f"`overlap` must be in (0, 1]. Got {overlap}.")
@@ -91,7 +91,7 @@ def scores(matches: Matches, classes: Sequence[str], settings: Mapping[str, Any]
     Raises:
         BadArgument: another number of classes.
 
-    Cost: 2 ms for one set of weights and 500,000 detections.
+    Cost: 3 ms for all 162 of one set of weights, with 500,000 detections of 80 classes.
     """
     if len(classes) != matches.num_classes:
         raise BadArgument(f"there are {len(classes)} names for {matches.num_classes} classes. Give one each.")
