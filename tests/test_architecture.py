@@ -11,7 +11,7 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "jftdata"
 FILES = sorted(PACKAGE.rglob("*.py"))
 LAYERS = (
-    {"errors", "hashing", "permute", "processes", "progress", "ragged", "storage", "tar"},
+    {"errors", "hashing", "override", "permute", "processes", "progress", "ragged", "storage", "tar"},
     {"hierarchy", "images", "catalog", "embeddings", "checkpoint", "results", "pixels", "judge", "rewrite"},
     {
         "sources",

@@ -13,7 +13,8 @@ from jftdata import export, overlap, pretrain, recipes, sources, storage, study,
 from jftdata.catalog import Catalog
 from jftdata.checkpoint import Checkpoint
 from jftdata.cli import run
-from jftdata.errors import BadArgument, MissingInput, OutputExists, UnknownOption
+from jftdata.cli.transfer import NAMES
+from jftdata.errors import BadArgument, BadInput, MissingInput, OutputExists, UnknownOption
 from jftdata.results import FILE, LATER, Results
 from jftdata.transfer.classification import RECIPES
 from jftdata.transfer.labelled import Labelled
@@ -98,8 +99,16 @@ def test_data_that_is_no_catalog_finds_its_copies_through_one(leaky: "Leaky", tm
     with_it = transfer.run(leaky.checkpoint, task="knn", data=folder, out=tmp_path / "a", test_catalog=leaky.data).rows
     assert set(with_it["num_copies"]) == {len(leaky.leaked)}
     registry = leaky.train.path.with_name("train.catalog.overlaps")
-    with pytest.raises(BadArgument, match="`overlap` needs `test_catalog`"):
-        transfer.run(leaky.checkpoint, task="knn", data=folder, out=tmp_path / "b", overlap=registry)
+    given = transfer.run(
+        leaky.checkpoint, task="knn", data=folder, out=tmp_path / "b", overlap=registry, test_catalog=leaky.data
+    )
+    assert given.rows.equals(with_it)
+    others = subset.everything(leaky.data, split="train")
+    export.to_folder(others, out=tmp_path / "others")
+    fewer = sources.from_folder(tmp_path / "others", out=tmp_path / "fewer", workers=1)
+    overlap.register(leaky.train, [fewer], workers=1)
+    with pytest.raises(BadInput, match=r"10 of the 10 test images are not in .*fewer"):
+        transfer.run(leaky.checkpoint, task="knn", data=folder, out=tmp_path / "c", test_catalog=fewer)
 
 
 def test_a_study_runs_every_cell_once_and_reads_untrained_as_size_0(data: Catalog, tmp_path: Path) -> None:
@@ -280,3 +289,16 @@ def test_the_command_line_shows_scores_without_copies(
     assert "without the test images that have a copy in training" in capsys.readouterr().out
     assert run([*map(str, command), str(tmp_path / "none"), "--overlap", "none"]) == 0
     assert "copies of the test images in training are not known" in capsys.readouterr().out
+
+
+def test_the_command_line_knows_the_tasks_and_changes_recipes(
+    leaky: Leaky, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert set(NAMES) == transfer.TASKS.keys()
+    command = ["transfer", str(leaky.checkpoint.path), "--data", str(leaky.data.path), "--quiet", "--json", "--dry-run"]
+    chosen = ["--task", "classification", "--recipe", "paper", "--set", "epochs=3", "--out", str(tmp_path / "r")]
+    assert run([*command, *chosen]) == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert (shown["epochs"], shown["learning_rate"], shown["milestones"]) == (3.0, 1e-3, [0.3, 0.6, 0.9])
+    assert run([*command, "--task", "knn", "--set", "epochs=3", "--out", str(tmp_path / "r")]) == 2
+    assert "--set has no field to change" in capsys.readouterr().err

@@ -7,7 +7,7 @@ import click
 
 from jftdata import recipes
 from jftdata.cli.verb import EXISTING, Answer, answers, dry_run, plan
-from jftdata.pretrain.config import override
+from jftdata.override import override
 
 
 @click.command()

@@ -1,14 +1,13 @@
 """What decides a pretraining run. Needs no torch, so the command line can check it at once."""
 
-import dataclasses
 import itertools
-import types
 import typing
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from jftdata.errors import BadArgument, one_of
+from jftdata.override import kinds_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -212,48 +211,6 @@ _RANGES: dict[str, _Range] = {
 }
 
 
-def override(config: PretrainConfig, assignments: Iterable[str]) -> PretrainConfig:
-    """A config with `field=value` strings applied, as from `--set` on the command line.
-
-    Raises:
-        UnknownName: no such field; the nearest is suggested.
-        BadArgument: a value of the wrong type or out of range.
-
-    >>> from jftdata import recipes
-    >>> override(recipes.tiny(), ["batch_size=32"]).batch_size
-    32
-    """
-    fields = {f.name: f for f in dataclasses.fields(PretrainConfig)}
-    values: dict[str, Any] = {}
-    for assignment in assignments:
-        name, sign, text = assignment.partition("=")
-        if not sign:
-            raise BadArgument(f"expected field=value. Got {assignment!r}.")
-        if name not in fields:
-            raise one_of("config field", name, fields)
-        values[name] = _parse(name, text)
-    return dataclasses.replace(config, **values)
-
-
-def _parse(name: str, text: str) -> Any:
-    kinds = _kinds(name)
-    if type(None) in kinds and text.lower() == "none":
-        return None
-    try:
-        if bool in kinds:
-            return {"true": True, "false": False}[text.lower()]
-        if int in kinds:
-            return int(text)
-        if float in kinds:
-            return float(text)
-        if name == "milestones":
-            return tuple(float(part) for part in text.split(","))
-    except (ValueError, KeyError):
-        wanted = "true or false" if bool in kinds else "a whole number" if int in kinds else "numbers"
-        raise BadArgument(f"config field `{name}` must be {wanted}. Got {text!r}.") from None
-    return text
-
-
 def _choices(name: str) -> list[Any]:
     choices: list[Any] = []
     for part in _kinds(name):
@@ -263,9 +220,4 @@ def _choices(name: str) -> list[Any]:
 
 def _kinds(name: str) -> tuple[Any, ...]:
     """The alternatives of a field's type: `float | None` gives (float, NoneType), a Literal itself."""
-    hint = typing.get_type_hints(PretrainConfig)[name]
-    return (
-        typing.get_args(hint)
-        if isinstance(hint, types.UnionType) or typing.get_origin(hint) is typing.Union
-        else (hint,)
-    )
+    return kinds_of(typing.get_type_hints(PretrainConfig)[name])

@@ -19,7 +19,9 @@ from jftdata.progress import say
 from jftdata.results import FORMAT, FORMATS, Results
 from jftdata.storage import SIDECAR, building, existing, read_sidecar
 from jftdata.transfer.classification import Classification
+from jftdata.transfer.detection import Detection
 from jftdata.transfer.fit import STATES
+from jftdata.transfer.labelled import Labelled
 from jftdata.transfer.metrics import judge
 from jftdata.transfer.pose import Pose
 from jftdata.transfer.probe import FewShot, Knn, LinearProbe
@@ -32,6 +34,7 @@ TASKS: dict[str, Task] = {
     "few-shot": FewShot(),
     "linear-probe": LinearProbe(),
     "classification": Classification(),
+    "detection": Detection(),
     "pose": Pose(),
     "segmentation": Segmentation(),
 }
@@ -57,7 +60,7 @@ def run(
         cache: folder that runs share, where features and what was read are kept; None is `cache` in `out`'s parent.
         overlap: folder where `overlap.register` keeps the copies of the data's images in training; `auto` looks beside the
             checkpoint's training catalog, None does not look.
-        test_catalog: a catalog of the same test files, to look copies up by, for data that is no catalog.
+        test_catalog: a catalog of the same test files to look copies up by, where `data` is none.
         workers: decoding threads of each process; None is one a core.
         device: `auto`, `cpu` or `cuda`.
 
@@ -75,13 +78,11 @@ def run(
 
     Source: Sun et al. 2017, sections 4.3 and 5, and appendix A for scores with and without copies.
     """
-    if task not in TASKS:
-        raise one_of("task", task, TASKS)
+    chosen = recipe_of(task, recipe)
     job = TASKS[task]
     mode = mode or job.modes[0]
     if mode not in job.modes:
         raise BadArgument(f"task {task!r} has the mode {' or '.join(job.modes)}. Got {mode!r}.")
-    chosen = _recipe(task, job, recipe)
     out = Path(out)
     kept = Path(cache) if cache is not None else out.parent / "cache"
     with joined(device) as ranks:
@@ -92,7 +93,7 @@ def run(
         if chosen is not None:
             made_with["recipe"] = json.loads(json.dumps(dataclasses.asdict(chosen)))  # tuples as they come back
         inputs = {"checkpoint": checkpoint.fingerprint, "data": given.fingerprint}
-        images = data if isinstance(data, Catalog) else test_catalog
+        images = test_catalog or (given.catalog if isinstance(given, Labelled) else None)
         is_copy = _copies(checkpoint, given, images, overlap, inputs)
         made = _made_before(out, made_with, inputs, any_overlap=overlap == "auto")
         if made is not None:
@@ -111,18 +112,30 @@ def run(
     return Results.open(out)
 
 
-def _recipe(task: str, job: Task, recipe: Recipe | str | None) -> Recipe | None:
-    if not job.recipes:
+def recipe_of(task: str, recipe: Recipe | str | None = None) -> Recipe | None:
+    """A recipe of a task, by name; None gives its first, and stays None for a task that trains nothing.
+
+    Raises:
+        UnknownName: no such task or recipe.
+        BadArgument: a recipe of another task, or of a task that has none.
+
+    >>> recipe_of("segmentation", "paper").schedule
+    'poly'
+    """
+    if task not in TASKS:
+        raise one_of("task", task, TASKS)
+    recipes = TASKS[task].recipes
+    if not recipes:
         if recipe is not None:
             raise BadArgument(f"task {task!r} trains nothing; `recipe` must be left out. Got {recipe!r}.")
         return None
-    first = next(iter(job.recipes.values()))
+    first = next(iter(recipes.values()))
     if recipe is None:
         return first
     if isinstance(recipe, str):
-        if recipe not in job.recipes:
-            raise one_of(f"recipe of {task}", recipe, job.recipes)
-        return job.recipes[recipe]
+        if recipe not in recipes:
+            raise one_of(f"recipe of {task}", recipe, recipes)
+        return recipes[recipe]
     if type(recipe) is not type(first):
         raise BadArgument(f"`recipe` of {task} must be a {type(first).__name__}. Got a {type(recipe).__name__}.")
     return recipe
@@ -164,7 +177,9 @@ def _copies(
     registry = None if overlap == "auto" else overlap
     if images is None:
         if registry is not None:
-            raise BadArgument("`overlap` needs `test_catalog`, a catalog of the test files, where data is no catalog.")
+            raise BadArgument(
+                "`overlap` needs `test_catalog`, a catalog of the test files, for data with boxes, masks or keypoints."
+            )
         return None
     if registry is None and not checkpoint.knows_images:
         say(f"{checkpoint.path} does not know which images it saw; nothing is said of copies of the test images.")
