@@ -257,6 +257,15 @@ def test_of_poses_that_are_alike_the_best_is_kept(tmp_path: Path, oracle: PoseNe
     assert counts == {0.5: 2, 1.0: 3}
 
 
+def test_no_box_gives_no_pose(tmp_path: Path, oracle: PoseNet) -> None:
+    split, _ = dots(tmp_path)
+    boxes = predictions.Detections(np.array([0, 0]), np.zeros((0, 4)), np.zeros(0), np.zeros(0, np.int64))
+    found = predict(oracle, split, boxes, recipe=HANDS, ranks=CPU, workers=1)
+    assert found.start.tolist() == [0, 0]
+    assert found.keypoints is not None
+    assert found.keypoints.shape == (0, 3, 3)
+
+
 def test_two_ranks_find_what_one_finds(
     checkpoint: Checkpoint, hands: Annotations, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -333,8 +342,8 @@ def test_a_few_people_are_learnt_by_heart(checkpoint: Checkpoint, data: Annotati
     objects, _, _ = parts(data.train)
     large = np.unique(owners(objects.start)[np.argsort(-objects.area, kind="stable")[:3]])
     recipe = dataclasses.replace(
-        SMALL, steps=40, batch_size=4, learning_rate=0.04, mirror=False, enlarge_training=(1.25, 1.25),
-        freeze_batch_norm=False,
+        SMALL, steps=30, batch_size=4, learning_rate=0.04, mirror=False, enlarge_training=(1.25, 1.25),
+        height=49, width=41, radius=5.0, freeze_batch_norm=False,
     )  # fmt: skip
     found, poses = by_heart(checkpoint, only(data.train, large), tmp_path / "run", recipe)
     assert found["AP"] > 0.7

@@ -20,7 +20,7 @@ def maps(seed: int, *, num: int, height: int, width: int) -> tuple[NDArray[np.fl
     return heat, rng.normal(0, 6, (num, 2, height, width)).astype(np.float32)
 
 
-def summed(heat: NDArray[np.float32], way: NDArray[np.float32], *, radius: float) -> NDArray[np.float64]:
+def summed(heat: NDArray[np.float32], offset: NDArray[np.float32], *, radius: float) -> NDArray[np.float64]:
     """f at each pixel of the picture and of a margin of 1, by its definition."""
     num, height, width = heat.shape
     rows, columns = (height - 1) * STRIDE + 1, (width - 1) * STRIDE + 1
@@ -33,7 +33,7 @@ def summed(heat: NDArray[np.float32], way: NDArray[np.float32], *, radius: float
     x, y = np.meshgrid(np.arange(columns) + 0.5, np.arange(rows) + 0.5)
     for k in range(num):
         share = 1 / (1 + np.exp(-large(heat[k : k + 1])[0]))
-        to_x, to_y = np.stack([x, y]) + large(way[k])
+        to_x, to_y = np.stack([x, y]) + large(offset[k])
         for i in range(rows + 2):
             for j in range(columns + 2):
                 near_x = np.maximum(0, 1 - np.abs(to_x - (j - 0.5)))
@@ -45,8 +45,8 @@ def summed(heat: NDArray[np.float32], way: NDArray[np.float32], *, radius: float
 @settings(max_examples=8)
 @given(st.integers(0, 2**32 - 1), st.integers(2, 4), st.integers(2, 4))
 def test_votes_are_the_sum_over_all_pixels(seed: int, height: int, width: int) -> None:
-    heat, way = maps(seed, num=2, height=height, width=width)
-    found, expected = votes(heat, way, radius=5.0), summed(heat, way, radius=5.0)
+    heat, offset = maps(seed, num=2, height=height, width=width)
+    found, expected = votes(heat, offset, radius=5.0), summed(heat, offset, radius=5.0)
     np.testing.assert_allclose(found[:, 1:-1, 1:-1], expected[:, 1:-1, 1:-1], atol=2e-6)
     assert (found <= expected + 2e-6).all()  # the margin lacks what points beyond it
 
@@ -58,24 +58,24 @@ def test_right_maps_give_the_keypoints_back(seed: int, floor: float) -> None:
     size = np.array([(width - 1) * STRIDE + 1, (height - 1) * STRIDE + 1])
     points = rng.uniform(0, 1, (3, 2)) * size
     places = np.stack(np.meshgrid(np.arange(width), np.arange(height))) * STRIDE + 0.5  # (2, h, w)
-    way = (points[:, :, None, None] - places).astype(np.float32)
-    heat = np.where((way**2).sum(1) <= max(radius, STRIDE) ** 2, 6.0, floor).astype(np.float32)
-    found = decode(heat[None], way[None], radius=radius, workers=1)[0]
+    offset = (points[:, :, None, None] - places).astype(np.float32)
+    heat = np.where((offset**2).sum(1) <= max(radius, STRIDE) ** 2, 6.0, floor).astype(np.float32)
+    found = decode(heat[None], offset[None], radius=radius, workers=1)[0]
     assert np.abs(found[:, :2] - points).max() < 0.1
     assert (found[:, 2] > 0).all()
 
 
 def test_threads_and_batches_change_nothing() -> None:
     pairs = [maps(seed, num=3, height=4, width=5) for seed in range(5)]
-    heat, way = (np.stack(part) for part in zip(*pairs, strict=True))
-    whole = decode(heat, way, radius=5.0, workers=3)
+    heat, offset = (np.stack(part) for part in zip(*pairs, strict=True))
+    whole = decode(heat, offset, radius=5.0, workers=3)
     np.testing.assert_array_equal(whole, np.concatenate([decode(h[None], w[None], radius=5.0) for h, w in pairs]))
 
 
 def test_what_is_no_number_does_not_vote() -> None:
-    heat, way = maps(0, num=1, height=3, width=3)
-    assert decode(np.full_like(heat, np.nan)[None], way[None], radius=5.0).tolist() == [[[8.5, 8.5, 0.0]]]
-    assert decode(heat[None], np.full_like(way, np.inf)[None], radius=5.0).tolist() == [[[8.5, 8.5, 0.0]]]
+    heat, offset = maps(0, num=1, height=3, width=3)
+    assert decode(np.full_like(heat, np.nan)[None], offset[None], radius=5.0).tolist() == [[[8.5, 8.5, 0.0]]]
+    assert decode(heat[None], np.full_like(offset, np.inf)[None], radius=5.0).tolist() == [[[8.5, 8.5, 0.0]]]
 
 
 def test_no_picture_gives_no_pose() -> None:

@@ -54,7 +54,7 @@ def part(batch: Pictures, first: int, last: int) -> Pictures:
 def test_losses_are_those_of_a_loop_over_pixels(net: PoseNet, batch: Pictures) -> None:
     with torch.no_grad():
         losses = net(batch)
-        heat, way = net.maps(batch.pixels)
+        heat, offset = net.maps(batch.pixels)
         below = net.body.below(backbone.to_input(batch.pixels, torch.device("cpu")))
         assert net.auxiliary is not None
         early = net.auxiliary(below).double().numpy()
@@ -64,7 +64,7 @@ def test_losses_are_those_of_a_loop_over_pixels(net: PoseNet, batch: Pictures) -
         found = F.interpolate(maps.double(), (HEIGHT, WIDTH), mode="bilinear", align_corners=True)
         return found.numpy()
 
-    heats, ways = large(heat), large(way.flatten(1, 2)).reshape(4, K, 2, HEIGHT, WIDTH)
+    heats, offsets = large(heat), large(offset.flatten(1, 2)).reshape(4, K, 2, HEIGHT, WIDTH)
     sums = dict.fromkeys(("heat", "offset", "auxiliary"), 0.0)
     for i, person in enumerate(batch.keypoints.double().numpy()):
         others = batch.others.double().numpy()[batch.owner.numpy() == i]
@@ -77,7 +77,7 @@ def test_losses_are_those_of_a_loop_over_pixels(net: PoseNet, batch: Pictures) -
                     near = math.hypot(*gap) <= RADIUS
                     sums["heat"] += 4.0 * np.logaddexp(0, -heats[i, k, y, x] if near else heats[i, k, y, x])
                     if near:
-                        wrong = math.hypot(*(ways[i, k, :, y, x] - gap))
+                        wrong = math.hypot(*(offsets[i, k, :, y, x] - gap))
                         sums["offset"] += 1.5 * (0.5 * wrong**2 if wrong < 1 else wrong - 0.5) / RADIUS
                     if x % 8 == 0 and y % 8 == 0:
                         far = [math.hypot(o[k, 0] - (x + 0.5), o[k, 1] - (y + 0.5)) > RADIUS for o in others if o[k, 2]]
@@ -115,9 +115,9 @@ def test_without_a_labelled_keypoint_there_is_nothing_to_learn(net: PoseNet, bat
 def test_a_right_map_has_almost_no_loss(net: PoseNet, batch: Pictures, monkeypatch: pytest.MonkeyPatch) -> None:
     keypoints = torch.tensor([[[16.0, 20.0, 2.0]] * K])
     x, y = (torch.arange(0, side, 8) + 0.5 for side in (WIDTH, HEIGHT))
-    way = torch.stack([(16.0 - x).expand(6, 5), (20.0 - y)[:, None].expand(6, 5)]).expand(1, K, 2, 6, 5)
+    offset = torch.stack([(16.0 - x).expand(6, 5), (20.0 - y)[:, None].expand(6, 5)]).expand(1, K, 2, 6, 5)
     heat = torch.zeros(1, K, 6, 5)
-    monkeypatch.setattr(PoseNet, "_run", lambda self, pixels: (heat, way, None))
+    monkeypatch.setattr(PoseNet, "_run", lambda self, pixels: (heat, offset, None))
     losses = net(Pictures(batch.pixels[:1], keypoints, batch.others[:0], batch.owner[:0]))
     assert losses["offset"].item() == pytest.approx(0, abs=1e-10)
     assert losses["heat"].item() == pytest.approx(4 * math.log(2) * HEIGHT * WIDTH / (math.pi * RADIUS**2), rel=1e-5)

@@ -54,11 +54,11 @@ class PoseRecipe(Recipe):
     radius: float = 25.0
     """Of the disks, in pixels of the picture (unverified)."""
     heat_weight: float = 4.0
-    """Of the loss of maps (unverified)."""
+    """Of the loss of heat maps (unverified)."""
     offset_weight: float = 1.0
-    """Of the loss of ways in units of the radius; the weight is unverified, the unit is ours."""
+    """Of the loss of offsets, in units of the radius; the weight is unverified, the unit is ours."""
     auxiliary_weight: float = 1.0
-    """Of the maps at conv4, times `heat_weight` (ours); 0 does without. A frozen body has none, as they would teach nothing."""
+    """Of the heat maps at conv4, times `heat_weight` (ours); 0 does without. A frozen body has none, as they would teach nothing."""
     enlarge: float = 1.25
     """Times both sides of a test box (unverified)."""
     enlarge_training: tuple[float, float] = (1.0, 1.5)
@@ -158,7 +158,7 @@ class Pose:
         if not ranks.first:
             return []
         predictions.write_coco(inputs.folder / FILE, test, found)
-        matches = coco_metrics.keypoints(*parts(test)[:1], found, num_classes=len(test.classes), sigmas=sigmas)
+        matches = coco_metrics.keypoints(parts(test)[0], found, num_classes=len(test.classes), sigmas=sigmas)
         return coco_metrics.scores(matches, test.classes, facts)
 
 
@@ -204,7 +204,7 @@ def sample(split: Annotated, row: int, person: int, draw: int, *, recipe: PoseRe
     window = pose_crop.around(
         objects.box[person], height=recipe.height, width=recipe.width, enlarge=enlarge, mirrored=mirrored
     )
-    here = np.arange(len(objects))[objects.of(row)]
+    here = np.arange(objects.start[row], objects.start[row + 1])
     here = np.concatenate([[person], here[(here != person) & ~objects.crowd[here]]])
     points = keypoints[here].astype(np.float64)
     if mirrored:
@@ -228,9 +228,8 @@ def collate(batch: list[Sample]) -> Pictures:
 
 
 def predict(
-    net: PoseNet, split: Annotated, boxes: Detections, *, recipe: PoseRecipe,
-    ranks: Ranks, workers: int | None,
-) -> Detections:  # fmt: skip
+    net: PoseNet, split: Annotated, boxes: Detections, *, recipe: PoseRecipe, ranks: Ranks, workers: int | None
+) -> Detections:
     """The poses in some boxes, less those that are like a better one of their image; the same on all ranks.
 
     Args:
@@ -263,9 +262,9 @@ def predict(
         waiting = deque(islice(coming, threads + 1))
         while waiting:
             group, pictures = waiting.popleft()
-            heat, way = net.maps(torch.from_numpy(pictures.result()).to(ranks.device))
+            heat, offset = net.maps(torch.from_numpy(pictures.result()).to(ranks.device))
             waiting.extend(islice(coming, 1))
-            maps = heat.cpu().numpy(), way.cpu().numpy()
+            maps = heat.cpu().numpy(), offset.cpu().numpy()
             points[group] = pose_decode.decode(*maps, radius=recipe.radius, workers=workers)
             bar.update(len(points[group]))
     points = ranks.sum(torch.from_numpy(points).to(ranks.device)).cpu().numpy()  # a row is 0 on all ranks but one

@@ -23,13 +23,13 @@ from jftdata.transfer.pose_net import STRIDE
 
 
 def decode(
-    heat: NDArray[np.float32], way: NDArray[np.float32], *, radius: float, workers: int | None = None
+    heat: NDArray[np.float32], offset: NDArray[np.float32], *, radius: float, workers: int | None = None
 ) -> NDArray[np.float64]:
     """The keypoints of some pictures.
 
     Args:
         heat: (n, K, h, w) log-odds of being near each keypoint, at every eighth pixel of the picture.
-        way: (n, K, 2, h, w) the way to it, x and y in pixels; a vote that is not finite does not count.
+        offset: (n, K, 2, h, w) the offset to it, x and y in pixels; a vote that is not finite does not count.
         radius: R, of the disks, in pixels.
         workers: threads; None is one a core.
 
@@ -38,19 +38,19 @@ def decode(
     """
 
     def one(i: int) -> NDArray[np.float64]:
-        return _peaks(votes(heat[i], way[i], radius=radius))
+        return _peaks(votes(heat[i], offset[i], radius=radius))
 
     with ThreadPoolExecutor(workers or os.cpu_count() or 1) as pool:
         found = list(pool.map(one, range(len(heat))))
     return np.stack(found) if found else np.zeros((0, heat.shape[1], 3))
 
 
-def votes(heat: NDArray[np.float32], way: NDArray[np.float32], *, radius: float) -> NDArray[np.float32]:
+def votes(heat: NDArray[np.float32], offset: NDArray[np.float32], *, radius: float) -> NDArray[np.float32]:
     """f of one picture.
 
     Args:
         heat: (K, h, w), see `decode`.
-        way: (K, 2, h, w).
+        offset: (K, 2, h, w).
         radius: R.
 
     Returns:
@@ -58,13 +58,13 @@ def votes(heat: NDArray[np.float32], way: NDArray[np.float32], *, radius: float)
     """
     num, height, width = heat.shape
     out = np.zeros((num, (height - 1) * STRIDE + 3, (width - 1) * STRIDE + 3), np.float32)
-    _vote(np.ascontiguousarray(heat), np.ascontiguousarray(way), out)
+    _vote(np.ascontiguousarray(heat), np.ascontiguousarray(offset), out)
     out /= np.float32(math.pi * radius**2)
     return out
 
 
 @numba.njit(cache=True, nogil=True)
-def _vote(heat: NDArray[Any], way: NDArray[Any], out: NDArray[Any]) -> None:
+def _vote(heat: NDArray[Any], offset: NDArray[Any], out: NDArray[Any]) -> None:
     num, height, width = heat.shape
     rows, columns = (height - 1) * STRIDE + 1, (width - 1) * STRIDE + 1
     line = np.empty((3, width), np.float32)
@@ -74,8 +74,8 @@ def _vote(heat: NDArray[Any], way: NDArray[Any], out: NDArray[Any]) -> None:
             below = min(i + 1, height - 1)
             for j in range(width):
                 line[0, j] = heat[k, i, j] + share * (heat[k, below, j] - heat[k, i, j])
-                line[1, j] = way[k, 0, i, j] + share * (way[k, 0, below, j] - way[k, 0, i, j])
-                line[2, j] = way[k, 1, i, j] + share * (way[k, 1, below, j] - way[k, 1, i, j])
+                line[1, j] = offset[k, 0, i, j] + share * (offset[k, 0, below, j] - offset[k, 0, i, j])
+                line[2, j] = offset[k, 1, i, j] + share * (offset[k, 1, below, j] - offset[k, 1, i, j])
             for x in range(columns):
                 j, part = x // STRIDE, np.float32(x % STRIDE) / np.float32(STRIDE)
                 right = min(j + 1, width - 1)

@@ -1,11 +1,12 @@
-"""The fully convolutional network of G-RMI: for each keypoint a map of where it is near, and a map of the way to it.
+"""The fully convolutional network of G-RMI: for each keypoint a heat map of what is near it, and maps of the offset to it.
 
 On features at stride 8 lies one 1x1 convolution; its maps are interpolated to the pixels of the picture, whose sides are 1 more than
-a multiple of 8, so that corners fall on corners. Near is what lies in a disk around the keypoint; ways count in the disks only.
+a multiple of 8, so that corners fall on corners. Near is what lies in a disk around the keypoint. Heat is learnt by a logistic loss
+everywhere, offsets by Huber's in the disks.
 
-Whose keypoints count: the disks are those of the person of the box. At the network's end all else is background, the keypoints of
-other people too, so that the network learns whose box it is; the auxiliary maps, at conv4, leave the disks of others out
-(both unverified). A keypoint that is not labelled is left out of every loss (ours).
+The disks are those of the person of the box. At the network's end all else is background, the keypoints of other people too, so that
+the network learns whose box it is; the auxiliary heat maps, at conv4 and at every eighth pixel, leave out the disks of others
+(unverified). A keypoint that is not labelled is left out of every loss (ours).
 
 Source: Papandreou et al. 2017 (1701.01779), section 3.2; which of the numbers are unverified is said where they are set.
 """
@@ -23,7 +24,7 @@ from jftdata.transfer.body import Body
 STRIDE = 8
 """Pixels of the picture a pixel of the features stands for."""
 _HUBER = 1.0
-"""Pixels below which a wrong way counts quadratically."""
+"""Pixels below which a wrong offset counts quadratically."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ class Pictures:
 
 
 class PoseNet(nn.Module):
-    """Maps of keypoints over a body.
+    """Heat maps and offsets of keypoints over a body.
 
     Args:
         body: of output stride 8; becomes this network's.
@@ -52,12 +53,11 @@ class PoseNet(nn.Module):
         height: of a picture, 1 more than a multiple of 8.
         width: the same.
         radius: of the disks, in pixels of the picture.
-        heat_weight: of the maps' loss.
-        offset_weight: of the ways' loss.
-        auxiliary_weight: of the maps at conv4, times `heat_weight`; 0 does without them.
+        heat_weight: of the loss of heat maps.
+        offset_weight: of the loss of offsets, in units of the radius.
+        auxiliary_weight: of the heat maps at conv4, times `heat_weight`; 0 does without them.
         precision: of the products; losses are in float32.
         seed: of the fresh layers.
-
     """
 
     def __init__(
@@ -75,16 +75,16 @@ class PoseNet(nn.Module):
             self.auxiliary = self._maps(body.channels["layer3"], num_keypoints) if auxiliary_weight else None
 
     def forward(self, batch: Pictures) -> dict[str, Tensor]:
-        """Losses by name. Each is a sum over the pixels of all labelled keypoints, over the pixels of a disk and over n K, so that it
-        does not depend on how a batch is dealt out to processes."""
-        heat, way, early = self._run(batch.pixels)
+        """Losses by name. Each is a sum over pixels and labelled keypoints, divided by the pixels of a disk and by n K (ours), so
+        that a batch's is the mean of those of its equal shares."""
+        heat, offset, early = self._run(batch.pixels)
         share = 1.0 / (math.pi * self.radius**2 * batch.keypoints[..., 0].numel())
         labelled = (batch.keypoints[..., 2] > 0).float()[:, :, None, None]
         gap = self._gaps(batch.keypoints, 1)  # (n, K, 2, height, width)
         inside = gap.square().sum(2) <= self.radius**2
         losses = {"heat": self.heat_weight * share * (_logistic(self._interpolate(heat), inside) * labelled).sum()}
-        ways = self._interpolate(way.flatten(1, 2)).view_as(gap)
-        wrong = _huber((ways - gap).square().sum(2)) / self.radius * (inside * labelled)
+        offsets = self._interpolate(offset.flatten(1, 2)).view_as(gap)
+        wrong = _huber((offsets - gap).square().sum(2)) / self.radius * (inside * labelled)
         losses["offset"] = self.offset_weight * share * wrong.sum()
         if early is not None:
             inside = self._near(batch.keypoints)
@@ -100,19 +100,19 @@ class PoseNet(nn.Module):
             pixels: (n, height, width, 3) uint8, on the network's device.
 
         Returns:
-            (n, K, h, w) log-odds of being near each keypoint and (n, K, 2, h, w) the way to it, x and y in pixels of the picture;
+            (n, K, h, w) log-odds of being near each keypoint and (n, K, 2, h, w) the offset to it, x and y in pixels of the picture;
             float32, at every eighth pixel from the first on.
         """
-        heat, way, _ = self._run(pixels)
-        return heat, way
+        heat, offset, _ = self._run(pixels)
+        return heat, offset
 
     def _run(self, pixels: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
         with backbone.autocast(pixels.device, self.precision):
             below = self.body.below(backbone.to_input(pixels, pixels.device))
             found = self.head(self.body.top(below)).float()
             early = self.auxiliary(below).float() if self.auxiliary is not None and self.training else None
-        heat, way = found[:, : self.num_keypoints], found[:, self.num_keypoints :]
-        return heat, way.unflatten(1, (self.num_keypoints, 2)) * self.radius, early
+        heat, offset = found[:, : self.num_keypoints], found[:, self.num_keypoints :]
+        return heat, offset.unflatten(1, (self.num_keypoints, 2)) * self.radius, early
 
     def _maps(self, channels: int, num: int) -> nn.Conv2d:
         """A 1x1 convolution that begins at the share of a picture that a disk takes."""
