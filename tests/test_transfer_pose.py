@@ -177,8 +177,9 @@ def test_nobody_with_a_keypoint_is_refused_and_images_without_people_are_not(
     checkpoint: Checkpoint, hands: Annotations, tmp_path: Path
 ) -> None:
     scores = Pose()(inputs(checkpoint, hands, tmp_path / "run", HANDS))
-    assert "AP" in {score.metric for score in scores}
     objects, keypoints, _ = parts(hands.train)
+    (ap,) = (score for score in scores if score.metric == "AP")
+    assert (ap.settings["num_people"], ap.settings["people_left_out"], len(objects)) == (2, 1, 3)
     none = dataclasses.replace(objects, keypoints=keypoints * 0)
     nobody = dataclasses.replace(hands, train=dataclasses.replace(hands.train, objects=none))
     with pytest.raises(BadInput, match="none of the 3 people to learn from has a labelled keypoint"):
@@ -209,6 +210,7 @@ def test_boxes_of_the_annotations_are_of_people_with_a_labelled_keypoint(hands: 
     boxes, facts = boxes_of(hands.test, HANDS)
     counts = (keypoints[:, :, 2] > 0).any(1) & ~objects.crowd
     assert 0 < facts["num_boxes"] == counts.sum() < len(objects)
+    assert facts["boxes_without_keypoints"] == (~counts).sum()
     np.testing.assert_array_equal(boxes.box, objects.box[counts])
     np.testing.assert_array_equal(owners(boxes.start), owners(objects.start)[counts])
 

@@ -159,7 +159,8 @@ class Pose:
             return []
         predictions.write_coco(inputs.folder / FILE, test, found)
         matches = coco_metrics.keypoints(parts(test)[0], found, num_classes=len(test.classes), sigmas=sigmas)
-        return coco_metrics.scores(matches, test.classes, facts)
+        counts = {"num_people": len(people), "people_left_out": len(objects) - len(people), "num_poses": len(found)}
+        return coco_metrics.scores(matches, test.classes, {**counts, **facts})
 
 
 def network(checkpoint: Checkpoint, *, recipe: PoseRecipe, num_keypoints: int, mode: Mode, seed: int) -> PoseNet:
@@ -294,11 +295,12 @@ def boxes_of(test: Annotated, recipe: PoseRecipe) -> tuple[Detections, dict[str,
     Raises:
         BadInput: the file's boxes do not fit the images, see `annotations.predictions.read_coco`.
     """
-    facts: dict[str, Any] = {"boxes": "annotations"}
+    facts: dict[str, Any]
     if recipe.boxes is None:
         objects, points, _ = parts(test)
         kept = _labelled(objects, points)
         given = Detections(objects.start, objects.box, np.ones(len(objects)), objects.label)
+        facts = {"boxes": "annotations", "boxes_without_keypoints": int((~kept).sum())}
     else:
         given = predictions.read_coco(recipe.boxes, test)
         size = np.stack([test.width, test.height, test.width, test.height], axis=1)
