@@ -1,9 +1,11 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from PIL import Image
 
 from jftdata.errors import BadInput, ImageRejected, MissingInput
-from jftdata.transfer.annotations.core import Annotated, Objects
+from jftdata.transfer.annotations.core import Annotated, Annotations, Objects
 from tests.annotation_cases import put_image
 
 
@@ -53,3 +55,12 @@ def test_objects_of_an_image_are_a_slice():
     )
     assert [objects.label[objects.of(row)].tolist() for row in range(3)] == [[7, 8], [], [9]]
     assert len(objects) == 3
+
+
+def test_what_was_found_in_either_split_is_told_together(split):
+    train = replace(split, found={"clipped": ["a.json annotation 1"], "left out": ["a.json annotation 2"]})
+    test = replace(split, found={"clipped": ["b.json annotation 7"]})
+    assert Annotations(train, test, "f").found == {
+        "clipped": ["a.json annotation 1", "b.json annotation 7"],
+        "left out": ["a.json annotation 2"],
+    }

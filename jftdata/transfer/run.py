@@ -18,6 +18,7 @@ from jftdata.pretrain.ranks import joined
 from jftdata.progress import say
 from jftdata.results import FORMAT, FORMATS, Results
 from jftdata.storage import SIDECAR, building, existing, read_sidecar
+from jftdata.transfer.annotations.core import Annotations
 from jftdata.transfer.classification import Classification
 from jftdata.transfer.detection import Detection
 from jftdata.transfer.fit import STATES
@@ -105,6 +106,8 @@ def run(
             with building(out, format=FORMAT, made_with=made_with, inputs=inputs) as build:
                 ranks.from_first(build is not None)
                 if build is not None:
+                    for rule, places in _found_in(given).items():
+                        say(f"{data}: {rule}: {len(places):,}, for example {places[0]}")
                     build.facts = _judge(job, task, seen, is_copy, inputs.get("overlap"))
         elif ranks.from_first(None) and chosen is not None:
             job(seen)
@@ -165,7 +168,12 @@ def _judge(
         })  # fmt: skip
     Results.of(rows).write(given.folder)
     shutil.rmtree(given.folder / STATES, ignore_errors=True)
-    return {"num_rows": len(rows), "num_undefined": undefined}
+    return {"num_rows": len(rows), "num_undefined": undefined, "found": {k: len(v) for k, v in _found_in(data).items()}}
+
+
+def _found_in(data: Data) -> dict[str, list[str]]:
+    """Where odd annotations were clipped or left out, by rule."""
+    return data.found if isinstance(data, Annotations) else {}
 
 
 def _copies(

@@ -135,3 +135,9 @@ class Annotations:
     def test_images(self) -> NDArray[np.int64]:
         """(num_test,) content ids."""
         return self.test.image
+
+    @property
+    def found(self) -> dict[str, list[str]]:
+        """What was clipped or left out in either split, by rule."""
+        rules = [*self.train.found, *self.test.found]
+        return {rule: [*self.train.found.get(rule, ()), *self.test.found.get(rule, ())] for rule in rules}
