@@ -18,6 +18,7 @@ from jftdata import backbone, images, pretrain, recipes, subset, transfer, world
 from jftdata.checkpoint import Checkpoint
 from jftdata.errors import BadInput
 from jftdata.pretrain.ranks import Ranks
+from jftdata.ragged import ranges
 from jftdata.transfer import fit as fitting
 from jftdata.transfer.annotations import read
 from jftdata.transfer.annotations.core import Annotated, Annotations, Objects
@@ -25,7 +26,6 @@ from jftdata.transfer.annotations.predictions import Detections, read_coco
 from jftdata.transfer.body import Body
 from jftdata.transfer.detection import FILE, RECIPES, Detection, detect, example, judge
 from jftdata.transfer.detector import DetectionRecipe, Detector
-from jftdata.transfer.run import TASKS
 from jftdata.transfer.task import Inputs, Score
 
 HERE = Ranks(0, 1, torch.device("cpu"))
@@ -92,6 +92,20 @@ def annotations(
     return Annotations(split, split, "x")
 
 
+def picked(split: Annotated, rows: NDArray[np.int64]) -> Annotated:
+    """Some images of a split."""
+    objects = split.objects
+    assert objects is not None
+    num = np.diff(objects.start)[rows]
+    at = ranges(objects.start[rows], num)
+    per_object = {name: getattr(objects, name)[at] for name in ("box", "label", "area", "crowd", "difficult", "id")}
+    per_image = {name: getattr(split, name)[rows] for name in ("image", "width", "height", "number")}
+    return dataclasses.replace(
+        split, path=[split.path[row] for row in rows], **per_image,
+        objects=Objects(np.concatenate([[0], np.cumsum(num)]), **per_object),
+    )  # fmt: skip
+
+
 def inputs(
     data: Annotations, checkpoint: Checkpoint, folder: Path, recipe: DetectionRecipe = SHORT, mode: Any = "finetune"
 ) -> Inputs[Annotations, DetectionRecipe]:
@@ -137,12 +151,29 @@ def test_crowds_and_difficult_objects_are_no_examples(tmp_path: Path) -> None:
 def test_a_detector_learns_a_few_images_by_heart(head: Any, tmp_path: Path, checkpoint: Checkpoint) -> None:
     data = easy(tmp_path)
     recipe = dataclasses.replace(
-        SHORT, head=head, pyramid=64, steps=40, learning_rate=0.05 if head == "fpn" else 0.02, warmup=0.0,
+        SHORT, head=head, pyramid=64, steps=40, learning_rate=0.05 if head == "fpn" else 0.02, fresh_rate=1.0, warmup=0.0,
         freeze_batch_norm=False,
     )  # fmt: skip
     scores = Detection()(inputs(data, checkpoint, tmp_path / "run", recipe))
     assert value(scores, "AP.5", 2) > 0.8
     assert value(scores, "AP.5", 2) == value(judge(data.test, read_coco(tmp_path / "run" / FILE, data.test)), "AP.5", 2)
+
+
+@pytest.mark.slow
+@pytest.mark.shared
+@pytest.mark.timeout(1200)
+def test_photographs_are_learned_by_heart(shared_data: Path, checkpoint: Checkpoint, tmp_path: Path) -> None:
+    """The eight of 80 whose smallest object is largest."""
+    whole = read.boxes(shared_data / "coco_mini").train
+    objects = whole.objects
+    assert objects is not None
+    owner = np.repeat(np.arange(len(whole)), np.diff(objects.start))
+    side = (objects.box[:, 2:] - objects.box[:, :2]).min(axis=1) / np.minimum(whole.width, whole.height)[owner]
+    least = [side[objects.of(i)].min(initial=1.0) * bool(len(side[objects.of(i)])) for i in range(len(whole))]
+    few = picked(whole, np.sort(np.argsort(-np.array(least), kind="stable")[:8]))
+    recipe = dataclasses.replace(RECIPES["tiny"], epochs=None, steps=150, freeze_batch_norm=False)
+    scores = Detection()(inputs(Annotations(few, few, "x"), checkpoint, tmp_path / "run", recipe))
+    assert value(scores, "AP.5", 8) > 0.8
 
 
 def test_what_is_drawn_as_found_scores_1_and_nothing_0(data: Annotations) -> None:
@@ -267,10 +298,7 @@ def test_a_training_split_without_images_is_refused(data: Annotations, checkpoin
         Detection()(inputs(dataclasses.replace(data, train=empty), checkpoint, tmp_path / "run"))
 
 
-def test_a_world_is_learned_and_judged_in_one_call(
-    folder: Path, checkpoint: Checkpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(TASKS, "detection", Detection())
+def test_a_world_is_learned_and_judged_in_one_call(folder: Path, checkpoint: Checkpoint, tmp_path: Path) -> None:
     results = transfer.run(checkpoint, task="detection", data=folder, out=tmp_path / "r", recipe=SHORT, workers=1)
     assert {"AP", "AP.5", "AR 100"} <= set(results.rows["metric"])
     assert set(results.rows["num_task_train"]) == {8}

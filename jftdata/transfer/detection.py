@@ -58,12 +58,13 @@ def _recipes() -> dict[str, DetectionRecipe]:
         paper, epochs=None, steps=3_000_000, rpn_batch=64, box_batch=256, precision="fp32"
     )  # fmt: skip
     modern = DetectionRecipe(
-        batch_size=16, learning_rate=0.02, epochs=12, warmup=0.05, clip_norm=10.0, head="fpn", proposals=1000, box_batch=512,
+        batch_size=8, learning_rate=0.01, epochs=12, warmup=0.05, clip_norm=10.0, head="fpn", proposals=1000, box_batch=512,
         box_nms=0.5, least_score=0.01, most_detections=100,
     )  # fmt: skip
     tiny = DetectionRecipe(
-        batch_size=4, learning_rate=0.02, epochs=12, warmup=0.05, clip_norm=10.0, head="fpn", pyramid=64, side=160, longest=256,
-        anchor=64.0, proposals=100, rpn_batch=128, box_batch=32, box_nms=0.5, least_score=0.01, most_detections=100,
+        batch_size=4, learning_rate=0.005, fresh_rate=4.0, epochs=12, warmup=0.05, clip_norm=10.0, head="fpn", pyramid=64,
+        side=160, longest=256, anchor=64.0, proposals=100, rpn_batch=128, box_batch=32, box_nms=0.5, least_score=0.01,
+        most_detections=100,
     )  # fmt: skip
     return {
         "modern": modern, "paper": paper, "paper-frozen": frozen, "paper-voc": voc, "paper-literal": literal, "tiny": tiny,
