@@ -69,6 +69,12 @@ class Damaged(JftDataError, OSError):
     exit_code = 4
 
 
+class TooLittleMemory(JftDataError, MemoryError):
+    """What was asked does not fit into memory; nothing was done."""
+
+    exit_code = 5
+
+
 class TooManyRejects(JftDataError, ValueError):
     """More images were rejected than the caller allows."""
 

@@ -21,7 +21,7 @@ from torch.nn.parallel import DistributedDataParallel
 from jftdata import backbone, storage
 from jftdata.checkpoint import FORMAT, METRICS, Checkpoint
 from jftdata.errors import Interrupted, NonFinite
-from jftdata.pretrain import state
+from jftdata.pretrain import memory, state
 from jftdata.pretrain.config import PretrainConfig
 from jftdata.pretrain.input import Batch
 from jftdata.pretrain.job import LOG_ROWS, Job, Labels, batches_of, model_of, places_of
@@ -61,6 +61,7 @@ def run(
         NonFinite: the loss or gradient is NaN or infinite; the images of the batch are named.
         Interrupted: SIGINT or SIGTERM; the state is saved.
         TooManyRejects: more images are gone or damaged than `max_rejects`.
+        TooLittleMemory: a step cannot fit; said before the first.
         BadInput: weights to start from or images to validate on that do not fit.
 
     Source: Sun et al. 2017, sections 4.1 and 4.2.
@@ -86,6 +87,9 @@ def run(
 def _train(job: Job, folder: Path) -> dict[str, Any]:
     """Train to the end and write the checkpoint's files; returns its facts."""
     config, stream, ranks, keeping = job.config, job.stream, job.ranks, job.keeping
+    if job.num_steps:
+        num_labels = job.subset.catalog.hierarchy.num_labels
+        memory.check(memory.needed(config, num_labels=num_labels, world_size=ranks.world_size), ranks.device)
     model, taken_over = model_of(job)
     opt = optimizer(config, model.parameters())
     average = None if config.ema_decay is None else Average(model.net, config.ema_decay)

@@ -36,8 +36,7 @@ class Trained(nn.Module):
         self._precision = config.precision
         if split is not None:
             net.fc = nn.Identity()
-        for name in STAGES[: STAGES.index(config.freeze_below) if config.freeze_below else 0]:
-            getattr(net, name).requires_grad_(False)
+        freeze(net, config.freeze_below)
         self._frozen = [
             getattr(net, name) for name in STAGES if not any(p.requires_grad for p in _parameters(net, name))
         ]
@@ -140,6 +139,12 @@ def start_from(net: ResNet, split: SplitHead | None, init: Checkpoint, tree: Hie
             rows = getattr(net.fc if split is None else split, name)
             rows[here - first] = old[f"fc.{name}"][taken[here]].to(rows)
     return int((taken >= 0).sum())
+
+
+def freeze(net: ResNet, below: str | None) -> None:
+    """Take the parts below one out of training; None takes none."""
+    for name in STAGES[: STAGES.index(below) if below else 0]:
+        getattr(net, name).requires_grad_(False)
 
 
 def fresh(config: PretrainConfig, num_labels: int) -> ResNet:
