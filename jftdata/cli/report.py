@@ -47,6 +47,7 @@ def command(artefacts: tuple[Path, ...], title: str, noise_label: str | None, ou
         noise_label=noise_label,
         checkpoints=[Checkpoint.open(p) for p in found.get("jftdata.checkpoint", [])],
         results=Results.concat(results) if results else None,
+        transfers=found.get("jftdata.results", []),
     )
     report.write(page, out)
     return Answer(str(out), {"out": str(out)})

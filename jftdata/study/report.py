@@ -18,7 +18,7 @@ from jftdata.catalog import Catalog
 from jftdata.checkpoint import Checkpoint
 from jftdata.errors import BadArgument, BadInput
 from jftdata.results import Results
-from jftdata.study import figures, report_catalog, report_findings, report_scores
+from jftdata.study import figures, report_catalog, report_findings, report_predictions, report_scores
 from jftdata.study.report_findings import Overlap
 
 TEMPLATE = "report.html.jinja"
@@ -50,6 +50,8 @@ class Report:
     """The training runs."""
     results: Results | None = None
     """Transfer scores of the runs."""
+    transfers: Sequence[Path] = ()
+    """Folders of `transfer.run`; of those with pictures, one a task and mode is shown."""
     judged_on: str = ""
     """What the transfer tasks' data is called."""
     command: str = ""
@@ -115,7 +117,7 @@ def duration(seconds: float) -> str:
 def _sections(report: Report) -> dict[str, Any]:
     catalog = report.catalog
     page: dict[str, Any] = dict.fromkeys(
-        ("numbers", "sheet", "tree", "tail", "duplicates", "noise", "training", "scores", "hero")
+        ("numbers", "sheet", "tree", "tail", "duplicates", "noise", "training", "scores", "hero", "predictions")
     )
     finding, detail = "", ""
     if catalog is not None:
@@ -148,6 +150,7 @@ def _sections(report: Report) -> dict[str, Any]:
             "rows": report_scores.all_rows(report.results),
             "compared": report.results.rows["num_copies"].is_not_null().any(),
         }
+    page["predictions"] = report_predictions.predictions(report.transfers)
     return page | {
         "finding": finding,
         "detail": detail,

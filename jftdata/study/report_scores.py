@@ -16,6 +16,8 @@ from jftdata.study.figures import AHEAD, RunCurve, ScoreCurve
 
 HEADLINE_TASKS = ("linear-probe", "classification", "knn")
 """Which task the headline speaks of, first choice first; any other comes after."""
+MAIN = ("top-1", "AP", "mean IoU")
+"""Metrics that stand for a task."""
 MODES = {"frozen": "frozen", "finetune": "fine-tuned"}
 
 
@@ -37,11 +39,13 @@ def score_curves(results: Results) -> list[ScoreCurve]:
 
 
 def main_metric(rows: pl.DataFrame) -> str:
-    """`top-1` where there is one; of several numbers of neighbours the best on average; else the first by name."""
+    """The first of `MAIN` that is there; of several numbers of neighbours or images a class the best on average; else the first by
+    name."""
     rows = rows.filter(pl.col("num_train_images") > 0) if (rows["num_train_images"] > 0).any() else rows
     known = rows["metric"].unique().sort().to_list()
-    if "top-1" in known:
-        return "top-1"
+    for name in MAIN:
+        if name in known:
+            return name
     top = rows.filter(pl.col("metric").str.starts_with("top-1 ("))
     if top.is_empty():
         return str(known[0])
