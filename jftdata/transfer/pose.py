@@ -26,7 +26,7 @@ from jftdata.pretrain.ranks import Ranks
 from jftdata.progress import progress
 from jftdata.ragged import owners
 from jftdata.storage import sha256_file
-from jftdata.transfer import body, coco_metrics, pose_crop, pose_decode
+from jftdata.transfer import body, coco_metrics, pictures, pose_crop, pose_decode
 from jftdata.transfer.annotations import predictions, read
 from jftdata.transfer.annotations.core import Annotated, Annotations, Objects, Skeleton
 from jftdata.transfer.annotations.predictions import Detections
@@ -159,6 +159,7 @@ class Pose:
         if not ranks.first:
             return []
         predictions.write_coco(inputs.folder / FILE, test, found)
+        pictures.poses(test, found, folder=inputs.folder, seed=inputs.seed)
         matches = coco_metrics.keypoints(parts(test)[0], found, num_classes=len(test.classes), sigmas=sigmas)
         counts = {"num_people": len(people), "people_left_out": len(objects) - len(people), "num_poses": len(found)}
         return coco_metrics.scores(matches, test.classes, {**counts, **facts})
