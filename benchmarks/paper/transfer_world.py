@@ -1,7 +1,7 @@
 """What pretraining is worth on every task of the built-in world: `python benchmarks/paper/transfer_world.py FOLDER [--seeds N]`.
 
 ResNet-10 at 64 pixels, pretrained on 8,000 noisy images with `tiny`, against the same network with fresh weights, in the frozen and in
-the fine-tuned mode, each with the task's recipe `tiny` and the same schedule. Boxes and masks are in 480 images of 160 pixels, 120 more
+the fine-tuned mode, each with the task's recipe `tiny` and the same schedule. Boxes and masks are in 240 images of 160 pixels, 60 more
 are judged on; people, who are on every fifth image, in four times as many. For each task and mode: the main metric of both, their
 difference, and its 95% interval over seeds (Student's t; a seed draws pretraining, heads and order). Goes on where it was stopped.
 
@@ -56,7 +56,7 @@ def main() -> None:
     parser.add_argument("--smoke", action="store_true")
     asked = parser.parse_args()
     folder = asked.folder
-    num, boxes = (200, 20) if asked.smoke else (8000, 600)
+    num, boxes = (200, 20) if asked.smoke else (8000, 300)
     files = jd.world.write(folder / "world", num_images=num, seed=31, num_eval=0, num_detection=boxes)
     few = {"num_eval": 0, "num_clean_train": 0, "num_clean_test": 0}
     people = jd.world.write(folder / "people", num_images=1, seed=32, num_detection=boxes * 4, **few).detection
