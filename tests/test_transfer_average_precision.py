@@ -16,14 +16,14 @@ def test_each_class_and_overlap_is_numpy_s(
 ) -> None:
     rng = np.random.default_rng(seed)
     image, label = rng.integers(0, 5, num), np.sort(rng.integers(0, num_classes, num))
-    usual, counts = rng.random(num) < 0.8, rng.random((num_overlaps, num)) < 0.8
-    right = counts & (rng.random((num_overlaps, num)) < 0.5)
-    counts &= usual | right  # what does not count as wrong counts where it is right
+    usual, right, aside = rng.random(num) < 0.8, *(rng.random((2, num_overlaps, num)) < 0.4)
+    aside &= ~right
+    counts = right | (usual & ~aside)
     weights = rng.choice([0.0, 1.0, 2.0, 0.3], 5)
     hits = np.array([np.bincount(label, one * weights[image], minlength=num_classes) for one in right])
     positives = hits.max(axis=0) + rng.integers(0, 2, num_classes)
     recalls = np.linspace(0, 1, points) if points else np.zeros(0)
-    made = ranked(image, label, usual=usual, right=list(right), counts=list(counts), num_classes=num_classes)
+    made = ranked(image, label, usual=usual, right=list(right), aside=list(aside), num_classes=num_classes)
     found = average_precision(made, weights, positives, recalls)
     for t in range(num_overlaps):
         for c in range(num_classes):
@@ -44,3 +44,12 @@ def test_each_class_and_overlap_is_numpy_s(
                 assert low - 1e-12 <= found[t, c] <= high + 1e-12
             else:
                 assert found[t, c] == pytest.approx((gain / positives[c] * envelope).sum(), abs=1e-12)
+
+
+def test_a_recall_that_is_just_below_a_point_in_floating_point_does_not_reach_it() -> None:
+    recalls = np.linspace(0, 1, 101)  # 35/100 < recalls[35]
+    for num in range(1, 101):
+        image, right = np.zeros(num, np.int64), np.ones(num, np.bool_)
+        made = ranked(image, image, usual=right, right=[right], aside=[~right], num_classes=1)
+        reached = (recalls <= num / 100).sum()
+        assert average_precision(made, np.ones(1), np.full(1, 100.0), recalls)[0, 0] == pytest.approx(reached / 101)

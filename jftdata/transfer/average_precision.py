@@ -35,22 +35,22 @@ class Ranked:
 
 def ranked(
     image: NDArray[np.int64], label: NDArray[np.int64], *, usual: NDArray[np.bool_], right: Sequence[NDArray[np.bool_]],
-    counts: Sequence[NDArray[np.bool_]], num_classes: int,
+    aside: Sequence[NDArray[np.bool_]], num_classes: int,
 ) -> Ranked:  # fmt: skip
     """Detections as `average_precision` takes them.
 
     Args:
         image: (n,) row of each one's image, below 2^29.
         label: (n,) its class, ascending; by falling score within a class.
-        usual: (n,) whether it counts as wrong when it is not right.
+        usual: (n,) whether it is wrong where nothing else is said.
         right: for each overlap (n,) whether it is right.
-        counts: for each overlap (n,) whether it counts at all; what is right does.
+        aside: for each overlap (n,) whether it does not count; never one that is right.
         num_classes: labels are below it.
     """
     up_to = np.cumsum(usual)
     starts, what, place = [np.zeros(1, np.int64)], [np.zeros(0, np.int32)], [np.zeros(0, np.int32)]
-    for is_right, there in zip(right, counts, strict=True):
-        rows = np.flatnonzero(is_right | (usual & ~there))
+    for is_right, is_aside in zip(right, aside, strict=True):
+        rows = np.flatnonzero(is_right | (usual & is_aside))
         kind = np.where(is_right[rows], np.where(usual[rows], _RIGHT, _ADDED), _OUT)
         starts.append(starts[-1][-1] + np.searchsorted(label[rows], np.arange(1, num_classes + 1)))
         what.append((image[rows] * 4 + kind).astype(np.int32))
@@ -78,7 +78,7 @@ def average_precision(
     Cost: 3 ms for 500,000 detections at ten overlaps, and 300,000 of which something is said.
 
     >>> one = np.ones(1, bool)
-    >>> only = ranked(np.array([0]), np.array([0]), usual=one, right=[one], counts=[one], num_classes=2)
+    >>> only = ranked(np.array([0]), np.array([0]), usual=one, right=[one], aside=[~one], num_classes=2)
     >>> average_precision(only, np.ones(1), np.array([2.0, 0.0]), np.zeros(0))
     array([[0.5, nan]])
     """

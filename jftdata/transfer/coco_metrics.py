@@ -216,18 +216,18 @@ def _matches(
     low, high = np.array([AREAS[area] for area in areas]).T[:, None]
     beside = ignored[:, None] | (truth.area[:, None] < low) | (truth.area[:, None] > high)
     outside = (extent[:, None] < low) | (extent[:, None] > high)
-    right, counts = np.zeros((2, *outside.shape), np.uint16)
+    right, aside = np.zeros((2, *outside.shape), np.uint16)
     pairs, crowd = (pairing.group, pairing.pair, pairing.first, similarity), truth.crowd[pairing.object]
-    _match(*pairs, crowd, beside[pairing.object], outside, right, counts)
+    _match(*pairs, crowd, beside[pairing.object], right, aside)
     num_images = len(truth.start) - 1
     by_score = np.lexsort((-pairing.score, pairing.label))
     image, label, rank = pairing.image[by_score], pairing.label[by_score], pairing.rank[by_score]
-    right, counts = right[by_score], counts[by_score]
+    right, aside = right[by_score], aside[by_score]
     detections = {}
     for a, area in enumerate(areas):
-        bits = [[(of[:, a] >> at & 1).astype(np.bool_) for at in _EVERY] for of in (right, counts)]
+        bits = [[(of[:, a] >> at & 1).astype(np.bool_) for at in _EVERY] for of in (right, aside)]
         usual = ~outside[by_score, a]
-        detections[area] = ranked(image, label, usual=usual, right=bits[0], counts=bits[1], num_classes=num_classes)
+        detections[area] = ranked(image, label, usual=usual, right=bits[0], aside=bits[1], num_classes=num_classes)
     hits = []
     for metric in recalls.values():
         taken = right[:, areas.index(metric.area)]
@@ -253,9 +253,9 @@ def _by_image(
 @numba.njit(cache=True, nogil=True)
 def _match(
     group: NDArray[Any], pair: NDArray[Any], first: NDArray[Any], similarity: NDArray[Any], crowd: NDArray[Any],
-    beside: NDArray[Any], outside: NDArray[Any], right: NDArray[Any], counts: NDArray[Any],
+    beside: NDArray[Any], right: NDArray[Any], aside: NDArray[Any],
 ) -> None:  # fmt: skip
-    """Set one bit an overlap in `right` and `counts`, (detections, ranges of areas).
+    """Set a bit an overlap in `right` or, for an object that does not count, in `aside`; (detections, ranges of areas).
 
     Detections choose in turn, the best first: the most similar object that is free and similar enough, of equal ones the last; one that
     does not count only where there is no other. Crowds stay free.
@@ -269,7 +269,7 @@ def _match(
                 bit = np.uint16(1 << t)
                 taken[:] = False
                 for d in range(begin, end):
-                    best, match = min(OVERLAPS[t], 1 - 1e-10), -1
+                    best, match = OVERLAPS[t], -1
                     for kind in (False, True):
                         if match >= 0:
                             break
@@ -279,8 +279,7 @@ def _match(
                                 best, match = similarity[pair[d] + j], j
                     if match >= 0:
                         taken[match] = True
-                        if not beside[base + match, a]:
+                        if beside[base + match, a]:
+                            aside[d, a] |= bit
+                        else:
                             right[d, a] |= bit
-                            counts[d, a] |= bit
-                    elif not outside[d, a]:
-                        counts[d, a] |= bit

@@ -62,14 +62,14 @@ def boxes(truth: Objects, found: Detections, *, num_classes: int, overlap: float
     pairing = pair(truth, found, num_classes=num_classes)
     similarity = similarities(pairing, lambda detection, item: overlaps(found.box[detection], truth.box[item]))
     difficult = truth.difficult | truth.crowd
-    right, counts = np.zeros(len(pairing.detection), np.bool_), np.ones(len(pairing.detection), np.bool_)
+    right, aside = np.zeros((2, len(pairing.detection)), np.bool_)
     _match(
-        pairing.group, pairing.pair, pairing.first, similarity, difficult[pairing.object], overlap, right, counts
+        pairing.group, pairing.pair, pairing.first, similarity, difficult[pairing.object], overlap, right, aside
     )  # fmt: skip
     by_score = np.lexsort((-pairing.score, pairing.label))
     usual = np.ones(len(by_score), np.bool_)
     detections = ranked(
-        pairing.image[by_score], pairing.label[by_score], usual=usual, right=[right[by_score]], counts=[counts[by_score]],
+        pairing.image[by_score], pairing.label[by_score], usual=usual, right=[right[by_score]], aside=[aside[by_score]],
         num_classes=num_classes,
     )  # fmt: skip
     num_images, image = len(truth.start) - 1, owners(truth.start)
@@ -109,7 +109,7 @@ def _values(matches: Matches, weights: NDArray[np.float64]) -> NDArray[np.float6
 @numba.njit(cache=True, nogil=True)
 def _match(
     group: NDArray[Any], pair: NDArray[Any], first: NDArray[Any], similarity: NDArray[Any], difficult: NDArray[Any],
-    overlap: float, right: NDArray[Any], counts: NDArray[Any],
+    overlap: float, right: NDArray[Any], aside: NDArray[Any],
 ) -> None:  # fmt: skip
     for g in range(len(group) - 1):
         begin, end = group[g], group[g + 1]
@@ -121,6 +121,6 @@ def _match(
             if similarity[pair[d] + match] < overlap:
                 continue
             if difficult[first[d] + match]:
-                counts[d] = False
+                aside[d] = True
             elif not taken[match]:
                 taken[match] = right[d] = True
