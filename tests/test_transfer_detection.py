@@ -151,7 +151,7 @@ def test_crowds_and_difficult_objects_are_no_examples(tmp_path: Path) -> None:
 def test_a_detector_learns_a_few_images_by_heart(head: Any, tmp_path: Path, checkpoint: Checkpoint) -> None:
     data = easy(tmp_path)
     recipe = dataclasses.replace(
-        SHORT, head=head, pyramid=64, steps=40, learning_rate=0.05 if head == "fpn" else 0.02, fresh_rate=1.0, warmup=0.0,
+        SHORT, head=head, pyramid=64, steps=30, learning_rate=0.05 if head == "fpn" else 0.02, fresh_rate=1.0, warmup=0.0,
         freeze_batch_norm=False,
     )  # fmt: skip
     scores = Detection()(inputs(data, checkpoint, tmp_path / "run", recipe))

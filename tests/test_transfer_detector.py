@@ -20,7 +20,7 @@ from jftdata.transfer.detector import DetectionRecipe, Detector, Example, _Boxes
 
 SMALL = DetectionRecipe(
     batch_size=2, learning_rate=0.01, steps=3, side=64, longest=96, anchor=32.0, proposals=20, rpn_batch=16, box_batch=8,
-    precision="fp32",
+    pyramid=32, precision="fp32",
 )  # fmt: skip
 NONE = np.zeros((0, 4), np.float32)
 
@@ -225,7 +225,7 @@ def test_what_is_found_lies_in_the_image_best_first_and_does_not_depend_on_its_n
 
 
 def test_at_most_100_of_a_class_are_found() -> None:
-    model = detector(num_classes=1, proposals=300, box_nms=1.0).eval()
+    model = detector("fpn", num_classes=1, proposals=300, box_nms=1.0).eval()
     (found,) = model.detect([picture(96, 96)])
     assert len(found.label) == 100
 
