@@ -24,6 +24,7 @@ from torchvision.ops.feature_pyramid_network import LastLevelMaxPool
 
 from jftdata import backbone
 from jftdata.errors import BadArgument, one_of
+from jftdata.pretrain.augment import GREY
 from jftdata.transfer.body import STAGES, Body
 from jftdata.transfer.recipe import Recipe
 
@@ -38,10 +39,8 @@ BOX_WEIGHT = 2.0
 MOST_OF_A_CLASS = 100
 _MULTIPLE = 32
 """Sides of a batch, so that strides come out even."""
-_GREY = 128
-"""Pixels beside an image; 0 after scaling."""
 _BEFORE_NMS = 6000
-"""Proposals of an image that are suppressed at a time; more do not change which 300 are left."""
+"""The best proposals of an image, among which alike ones are suppressed; the framework takes all."""
 _PYRAMID_BEFORE_NMS = 1000
 """The same, of each level (Lin et al. 2016)."""
 _COVERED = 0.5
@@ -198,7 +197,7 @@ class Detector(nn.Module):
         device = self.boxes.box_predictor.cls_score.weight.device
         sizes = [(image.shape[0], image.shape[1]) for image in pixels]
         height, width = (-(-max(side) // _MULTIPLE) * _MULTIPLE for side in zip(*sizes, strict=True))
-        whole = np.full((len(pixels), height, width, 3), _GREY, np.uint8)
+        whole = np.full((len(pixels), height, width, 3), GREY, np.uint8)
         for at, image in zip(whole, pixels, strict=True):
             at[: image.shape[0], : image.shape[1]] = image
         given = backbone.to_input(whole, device)
