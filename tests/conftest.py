@@ -66,3 +66,5 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
         if not torch.cuda.is_available():
             pytest.skip("needs a CUDA device")
+    if item.get_closest_marker("long") and "long" not in item.config.getoption("-m"):
+        pytest.skip("takes minutes; ask for it with -m long")

@@ -367,7 +367,7 @@ def test_one_call_judges_a_checkpoint_on_the_world(checkpoint: Checkpoint, world
 
 
 @pytest.mark.shared
-@pytest.mark.slow
+@pytest.mark.long
 def test_people_on_photographs_are_learnt_by_heart(checkpoint: Checkpoint, shared_data: Path, tmp_path: Path) -> None:
     train = read.keypoints(shared_data / "coco_mini", workers=1).train
     objects, keypoints, _ = parts(train)

@@ -361,7 +361,7 @@ def test_two_images_are_learnt_by_heart(checkpoint: Checkpoint, data: Annotation
     assert (written == truth)[truth != 255].mean() > 0.9
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.shared
 @pytest.mark.timeout(1500)
 def test_eight_photographs_are_learnt_by_heart(checkpoint: Checkpoint, shared_data: Path, tmp_path: Path) -> None:
@@ -395,7 +395,7 @@ with joined("cpu") as ranks:
 """
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_two_processes_train_and_judge_as_one(checkpoint: Checkpoint, data: Annotations, tmp_path: Path) -> None:
     test = only(data.train, 8)
     both = dataclasses.replace(data, test=dataclasses.replace(

@@ -10,8 +10,9 @@ import os
 import signal
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice
 from pathlib import Path
 from typing import TypeVar
 
@@ -38,6 +39,7 @@ _LOG_ROWS = 100
 _AHEAD = 4
 """Samples a thread works ahead, at least."""
 S = TypeVar("S")
+T = TypeVar("T")
 B = TypeVar("B")
 
 
@@ -81,6 +83,30 @@ def samples(
                 yield [future.result() for future in waiting.popleft()]
         while waiting:
             yield [future.result() for future in waiting.popleft()]
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def ahead(function: Callable[[T], S], items: Iterable[T], *, workers: int | None) -> Iterator[S]:
+    """What a function gives for each item, in order, computed on threads a few items ahead.
+
+    Args:
+        function: called on a thread.
+        items: taken as they are needed.
+        workers: threads; None is one a core.
+
+    >>> list(ahead(abs, [-1, 2, -3], workers=2))
+    [1, 2, 3]
+    """
+    threads = workers or os.cpu_count() or 1
+    pool = ThreadPoolExecutor(threads)
+    try:
+        coming = (pool.submit(function, item) for item in items)
+        waiting = deque(islice(coming, threads * _AHEAD))
+        while waiting:
+            done = waiting.popleft().result()
+            waiting.extend(islice(coming, 1))
+            yield done
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
 

@@ -7,12 +7,9 @@ scores are left out.
 Source: Sun et al. 2017, section 5.4; Papandreou et al. 2017 (1701.01779), section 3.2.
 """
 
-import os
-from collections import deque
 from collections.abc import Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from itertools import islice, pairwise
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +27,7 @@ from jftdata.transfer import body, coco_metrics, pictures, pose_crop, pose_decod
 from jftdata.transfer.annotations import predictions, read
 from jftdata.transfer.annotations.core import Annotated, Annotations, Objects, Skeleton
 from jftdata.transfer.annotations.predictions import Detections
-from jftdata.transfer.fit import fit, order, samples
+from jftdata.transfer.fit import ahead, fit, order, samples
 from jftdata.transfer.oks import oks_nms, sigmas_of
 from jftdata.transfer.pose_net import STRIDE, Pictures, PoseNet
 from jftdata.transfer.recipe import Recipe
@@ -255,18 +252,12 @@ def predict(
         decoded = {i: split.pixels(i) for i in np.unique(row[group]).tolist()}
         return np.stack([window.cut(decoded[i]) for window, i in zip(windows[group], row[group].tolist(), strict=True)])
 
-    threads = workers or os.cpu_count() or 1
     with (
         torch.inference_mode(),
-        ThreadPoolExecutor(threads) as pool,
         progress("poses", total=len(box), unit="person", hidden=not ranks.first) as bar,
     ):
-        coming = ((group, pool.submit(cut, group)) for group in groups)
-        waiting = deque(islice(coming, threads + 1))
-        while waiting:
-            group, pictures = waiting.popleft()
-            heat, offset = net.maps(torch.from_numpy(pictures.result()).to(ranks.device))
-            waiting.extend(islice(coming, 1))
+        for group, cuts in zip(groups, ahead(cut, groups, workers=workers), strict=True):
+            heat, offset = net.maps(torch.from_numpy(cuts).to(ranks.device))
             maps = heat.cpu().numpy(), offset.cpu().numpy()
             points[group] = pose_decode.decode(*maps, radius=recipe.radius, workers=workers)
             bar.update(len(points[group]))

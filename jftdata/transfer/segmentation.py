@@ -6,15 +6,13 @@ count. In testing the whole image is filled up to the crop, or to 8k + 1 pixels 
 its pixels, what was filled up is cut off, and of an image that was shrunk the classes are enlarged to the size of its mask. So each
 metric is over all pixels of the masks as they are given.
 
-Features are not kept between steps in the frozen mode: at stride 8 they are larger than the image, 17 MB for 513 pixels (2,048 channels, bfloat16).
+Features are not kept between steps in the frozen mode: at stride 8 they are larger than the image, 17 MB for 513 pixels
+(2,048 channels, bfloat16).
 Source: Sun et al. 2017, section 4.3 (recipe `paper`); Chen et al. 2016 (1606.00915).
 """
 
 import dataclasses
-import os
-from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -32,11 +30,11 @@ from jftdata.errors import BadArgument, one_of
 from jftdata.pretrain.augment import GREY
 from jftdata.pretrain.ranks import Ranks
 from jftdata.progress import progress
-from jftdata.transfer import body, deeplab, pixel_metrics, tables
+from jftdata.transfer import body, deeplab, pictures, pixel_metrics, tables
 from jftdata.transfer.annotations import predictions, read
 from jftdata.transfer.annotations.core import Annotated, Annotations
 from jftdata.transfer.deeplab import IGNORED, RATES, DeepLab, LossAt
-from jftdata.transfer.fit import fit, order, samples
+from jftdata.transfer.fit import ahead, fit, order, samples
 from jftdata.transfer.recipe import Recipe
 from jftdata.transfer.task import Inputs, Mode, Score
 
@@ -46,7 +44,6 @@ CONFUSED = "confused.csv"
 """Pairs of classes of which pixels of the one are taken for the other."""
 _GROUP = 8
 """Test images of at most a crop's size that go through the network together, on any number of processes."""
-_GROUPS_AHEAD = 2
 _TRAINAUG = 10_582
 """Training images of VOC 2012 with the masks of Hariharan et al. 2011."""
 Sample = tuple[NDArray[np.uint8], NDArray[np.int16]]
@@ -244,6 +241,7 @@ def _judge(net: DeepLab, inputs: Inputs[Annotations, SegmentationRecipe]) -> lis
     if ranks.first:
         with storage.atomic_path(inputs.folder / CONFUSED) as temp:
             tables.confused(counted.matrix(), test.classes).write_csv(temp)
+        pictures.masks(test, inputs.folder / PREDICTIONS, folder=inputs.folder, seed=inputs.seed)
     return counted.scores(test.classes)
 
 
@@ -261,13 +259,9 @@ def predict(
         device: the network's.
         workers: decoding threads; None is one a core.
     """
-    with ThreadPoolExecutor(workers or os.cpu_count() or 1) as pool:
-        coming = (pool.map(lambda row: _whole(test, row, recipe), group) for group in groups)
-        waiting = deque(islice(coming, _GROUPS_AHEAD))
-        while waiting:
-            group = list(waiting.popleft())
-            waiting.extend(islice(coming, 1))
-            yield from _classes(net, group, test, recipe, device)
+    whole = ahead(lambda row: _whole(test, row, recipe), (row for group in groups for row in group), workers=workers)
+    for group in groups:
+        yield from _classes(net, list(islice(whole, len(group))), test, recipe, device)
 
 
 @dataclass(frozen=True)
