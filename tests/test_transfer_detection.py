@@ -159,7 +159,7 @@ def test_a_detector_learns_a_few_images_by_heart(head: Any, tmp_path: Path, chec
     assert value(scores, "AP.5", 2) == value(judge(data.test, read_coco(tmp_path / "run" / FILE, data.test)), "AP.5", 2)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.shared
 @pytest.mark.timeout(1200)
 def test_photographs_are_learned_by_heart(shared_data: Path, checkpoint: Checkpoint, tmp_path: Path) -> None:

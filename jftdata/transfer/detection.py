@@ -8,10 +8,7 @@ Source: Sun et al. 2017, sections 4.3 and 5.
 """
 
 import dataclasses
-import os
-from collections import deque
 from collections.abc import Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -30,7 +27,7 @@ from jftdata.transfer.annotations import predictions, read
 from jftdata.transfer.annotations.core import Annotated, Annotations
 from jftdata.transfer.annotations.predictions import Detections
 from jftdata.transfer.detector import DetectionRecipe, Detector, Example, Found
-from jftdata.transfer.fit import STATES, fit, order, samples
+from jftdata.transfer.fit import STATES, ahead, fit, order, samples
 from jftdata.transfer.task import Inputs, Mode, Score
 
 FILE = "detections.json"
@@ -193,23 +190,16 @@ def detect(
 def _detect(
     model: Detector, annotated: Annotated, groups: list[NDArray[np.int64]], ranks: Ranks, workers: int | None
 ) -> dict[str, NDArray[Any]]:
-    """Rows, the number of detections of each, and the detections; images are decoded on threads, a group ahead."""
+    """Rows, the number of detections of each, and the detections; images are decoded on threads."""
     rows = np.concatenate([np.zeros(0, np.int64), *groups])
     found: list[Found] = []
-    with (
-        ThreadPoolExecutor(workers or os.cpu_count() or 1) as pool,
-        progress("detect", total=len(rows), unit="image", hidden=not ranks.first) as bar,
-    ):
-        coming = (pool.map(lambda row: _load(annotated, row, model.recipe), group.tolist()) for group in groups)
-        waiting = deque(islice(coming, 2))
-        while waiting:
-            pixels, scales = zip(*waiting.popleft(), strict=True)
-            waiting.extend(islice(coming, 1))
-            found += [
-                part._replace(box=part.box / scale)
-                for scale, part in zip(scales, model.detect(list(pixels)), strict=True)
-            ]
-            bar.update(len(pixels))
+    loaded = ahead(lambda row: _load(annotated, row, model.recipe), rows.tolist(), workers=workers)
+    with progress("detect", total=len(rows), unit="image", hidden=not ranks.first) as bar:
+        for group in groups:
+            pixels, scales = zip(*islice(loaded, len(group)), strict=True)
+            parts = model.detect(list(pixels))
+            found += [part._replace(box=part.box / scale) for scale, part in zip(scales, parts, strict=True)]
+            bar.update(len(group))
     return {
         "row": rows,
         "num": np.array([len(part.score) for part in found], np.int64),
