@@ -42,7 +42,7 @@ def test_unknown_choices_suggest_the_nearest():
 def test_a_schedule_keeps_its_shape_on_more_images():
     recipe = Recipe(batch_size=10, learning_rate=1.0, epochs=3, schedule="step", milestones=(0.5, 0.75))
     few, many = recipe.num_steps(100), recipe.num_steps(1000)
-    assert (few, many, recipe.num_steps(1)) == (30, 300, 1)
+    assert (few, many, recipe.num_steps(1), recipe.num_steps(5)) == (30, 300, 3, 3)
     assert [recipe.rate(i, few) for i in range(few)] == [recipe.rate(10 * i, many) for i in range(few)]
 
 

@@ -69,7 +69,7 @@ class Recipe:
                 raise BadArgument(f"`{name}` must be in [0, {end}). Got {getattr(self, name)}.")
 
     def num_steps(self, num_images: int) -> int:
-        """Steps on so many training images, at least one.
+        """Steps on so many training images, at least one; a set smaller than a batch is one batch.
 
         >>> Recipe(batch_size=32, learning_rate=0.1, epochs=2).num_steps(320)
         20
@@ -77,7 +77,7 @@ class Recipe:
         if self.steps is not None:
             return self.steps
         assert self.epochs is not None
-        return max(1, round(self.epochs * num_images / self.batch_size))
+        return max(1, round(self.epochs * num_images / max(1, min(self.batch_size, num_images))))
 
     def rate(self, step: int, num_steps: int) -> float:
         """Learning rate of a step (0 is the first) of so many.
