@@ -1,5 +1,6 @@
 """Named configs, each a function that returns one; derive others with `dataclasses.replace`."""
 
+import dataclasses
 import functools
 from collections.abc import Callable
 
@@ -45,25 +46,10 @@ def imagenet_resnet101() -> PretrainConfig:
 
     Source: Sun et al. 2017, section 4.2.
     """
-    return PretrainConfig(
-        architecture="resnet101",
-        bottleneck_stride="1x1",
-        resize=340,
-        image_size=299,
-        batch_size=32,
-        total_epochs=5e6 * 32 / 1_281_167,
-        optimizer="sgd",
-        learning_rate=5e-2,
-        momentum=0.9,
-        weight_decay=1e-4,
-        decay_norm_and_bias=True,
-        schedule="exponential",
-        decay_factor=0.1,
-        decay_every=1_200_000,
-        decay_unit="steps",
-        precision="fp32",
-        channels_last=False,
-    )
+    return dataclasses.replace(
+        jft300m_resnet101(), total_epochs=5e6 * 32 / 1_281_167, optimizer="sgd", learning_rate=5e-2, squared_decay=None,
+        epsilon=None, decay_factor=0.1, decay_every=1_200_000,
+    )  # fmt: skip
 
 
 def modern_resnet101(*, num_gpus: int = 1, total_epochs: float = 4.0) -> PretrainConfig:

@@ -22,7 +22,7 @@ from jftdata import images, storage
 from jftdata.pretrain.ranks import Ranks
 from jftdata.progress import progress
 from jftdata.ragged import ranges
-from jftdata.transfer import body, coco_metrics, voc_metrics
+from jftdata.transfer import body, coco_metrics, pictures, voc_metrics
 from jftdata.transfer.annotations import predictions, read
 from jftdata.transfer.annotations.core import Annotated, Annotations
 from jftdata.transfer.annotations.predictions import Detections
@@ -109,6 +109,7 @@ class Detection:
         if not ranks.first:
             return []
         predictions.write_coco(inputs.folder / FILE, test, found)
+        pictures.boxes(test, found, folder=inputs.folder, seed=inputs.seed)
         return judge(test, found)
 
 
