@@ -14,17 +14,17 @@ from jftdata.pretrain.memory import check, needed
 
 BASE = dataclasses.replace(recipes.tiny(image_size=64), precision="fp32", architecture="resnet18")
 MEASURE = """
-import resource, sys, torch
+import sys, torch
 from jftdata import backbone
 torch.set_num_threads(1)
-images = int(sys.argv[1])
 net = backbone.build("resnet18", num_outputs=1000, seed=0)
-def step(n):
-    net(torch.rand(n, 3, 64, 64)).sum()
-step(2)
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-step(images)
-print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024)
+def resident():
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * 4096
+net(torch.rand(2, 3, 64, 64))
+before = resident()
+kept = net(torch.rand(int(sys.argv[1]), 3, 64, 64)).sum()
+print(resident() - before)
 """
 
 
