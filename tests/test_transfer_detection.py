@@ -147,7 +147,7 @@ def test_crowds_and_difficult_objects_are_no_examples(tmp_path: Path) -> None:
     assert len(one.ignore) == 2
 
 
-@pytest.mark.parametrize("head", ["fpn", pytest.param("c4", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("head", ["fpn", pytest.param("c4", marks=pytest.mark.long)])
 def test_a_detector_learns_a_few_images_by_heart(head: Any, tmp_path: Path, checkpoint: Checkpoint) -> None:
     data = easy(tmp_path)
     recipe = dataclasses.replace(

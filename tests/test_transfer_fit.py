@@ -180,6 +180,7 @@ def test_ranks_and_threads_share_out_the_same_batches(world_size, workers, first
         assert sorted(batch) == sorted(sample for part in parts for sample in part[step])
 
 
+@pytest.mark.long
 def test_two_processes_train_as_one(tmp_path):
     script = Path(__file__).with_name("transfer_ranks.py")
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
