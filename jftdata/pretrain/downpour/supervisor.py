@@ -203,7 +203,9 @@ class Supervisor:
         plan = self._plan
         self._rejected.add(rows)
         self._bad.update(image for image, *_ in rows)
-        check_rejects(len(self._bad), len(plan.job.subset), plan.job.max_rejects, *rows[-1][::2])
+        if rows:
+            image, _, message = rows[-1]
+            check_rejects(len(self._bad), len(plan.job.subset), plan.job.max_rejects, image, message)
 
     def _save(self, first: int, left: list[int]) -> None:
         """The state of all servers, whole or not at all, while nothing is trained."""
