@@ -408,7 +408,10 @@ def ray() -> Iterator[Any]:
 def test_one_worker_that_may_not_be_stale_trains_as_the_loop_does(ray: Any, catalog: Catalog, tmp_path: Path) -> None:
     chosen, config = subset.everything(catalog), small(total_epochs=1.0, prior_bias=True)
     settings = Downpour(num_workers=1, num_servers=2, head_shards=2, max_staleness=0)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # as in a Ray worker: sums of more are in another order
     plain = pretrain.run(chosen, config, out=tmp_path / "plain", device="cpu")
+    torch.set_num_threads(threads)
     served = run(chosen, config, out=tmp_path / "served", downpour=settings)
     expected = plain.load_weights()
     for name, value in served.load_weights().items():
@@ -416,7 +419,9 @@ def test_one_worker_that_may_not_be_stale_trains_as_the_loop_does(ray: Any, cata
     assert served.images().tolist() == plain.images().tolist()
     assert served.sidecar.facts["staleness"] == {"0": 5}
     assert served.metrics()[-1]["images"] == 40
-    assert served.metrics()[0]["loss"] == pytest.approx(plain.metrics()[0]["loss"], rel=1e-4)
+    first = served.metrics()[0]  # of as many steps as were done at the first look
+    told = [row["loss"] for row in plain.metrics() if row["step"] <= first["step"]]
+    assert first["loss"] == pytest.approx(sum(told) / len(told), rel=1e-3)
     with pytest.raises(NonFinite, match=r"the body was not updated.*images: \d+"):
         run(chosen, small(learning_rate=1e30), out=tmp_path / "explodes", downpour=settings)
     assert not (tmp_path / "explodes").exists()
