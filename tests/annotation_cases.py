@@ -2,6 +2,7 @@
 
 import contextlib
 import copy
+import dataclasses
 import io
 import json
 from collections.abc import Callable
@@ -9,11 +10,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from pycocotools.coco import COCO
 
-from jftdata import world
+from jftdata import pretrain, recipes, sources, subset, world
+from jftdata.checkpoint import Checkpoint
+from jftdata.hierarchy import Hierarchy
 from jftdata.images import encode_jpeg
-from jftdata.transfer.annotations.core import Annotated
+from jftdata.ragged import ranges
+from jftdata.transfer.annotations.core import Annotated, Objects
 from tests.strategies import picture
 
 POINTS = ["nose", "left_hand", "right_hand"]
@@ -94,3 +99,28 @@ def same_as_pycocotools(path: Path, split: Annotated) -> None:
         if objects.keypoints is not None:
             points = np.array([a["keypoints"] for a in given], np.float32).reshape(-1, len(split.skeleton.names), 3)
             assert np.array_equal(objects.keypoints[at], points)
+
+
+def fresh_checkpoint(folder: Path) -> Checkpoint:
+    """A network with fresh weights for 32 pixels and the labels of a written world, made beside it."""
+    tree = Hierarchy.load("world")
+    catalog = sources.from_hub(
+        folder / "train.parquet", label="labels", hierarchy=tree, out=folder.parent / "catalog", workers=1
+    )
+    recipe = recipes.tiny(total_epochs=0.0, image_size=32)
+    return pretrain.run(subset.everything(catalog), recipe, out=folder.parent / "run")
+
+
+def some(split: Annotated, rows: NDArray[np.int64]) -> Annotated:
+    """Some images of a split with what is on them, in ascending order."""
+    objects = split.objects
+    assert objects is not None
+    num = np.diff(objects.start)[rows]
+    at = ranges(objects.start[rows], num)
+    per_object = {name: getattr(objects, name)[at] for name in ("box", "label", "area", "crowd", "difficult", "id")}
+    per_image = {name: getattr(split, name)[rows] for name in ("image", "width", "height", "number")}
+    keypoints = None if objects.keypoints is None else objects.keypoints[at]
+    return dataclasses.replace(
+        split, path=[split.path[row] for row in rows], **per_image,
+        objects=Objects(np.concatenate([[0], np.cumsum(num)]), **per_object, keypoints=keypoints),
+    )  # fmt: skip

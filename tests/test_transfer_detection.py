@@ -18,7 +18,6 @@ from jftdata import backbone, images, pretrain, recipes, subset, transfer, world
 from jftdata.checkpoint import Checkpoint
 from jftdata.errors import BadInput
 from jftdata.pretrain.ranks import Ranks
-from jftdata.ragged import ranges
 from jftdata.transfer import fit as fitting
 from jftdata.transfer.annotations import read
 from jftdata.transfer.annotations.core import Annotated, Annotations, Objects
@@ -27,6 +26,7 @@ from jftdata.transfer.body import Body
 from jftdata.transfer.detection import FILE, RECIPES, Detection, detect, example, judge
 from jftdata.transfer.detector import DetectionRecipe, Detector
 from jftdata.transfer.task import Inputs, Score
+from tests.annotation_cases import some
 
 HERE = Ranks(0, 1, torch.device("cpu"))
 SHORT = dataclasses.replace(
@@ -90,20 +90,6 @@ def annotations(
         objects,
     )  # fmt: skip
     return Annotations(split, split, "x")
-
-
-def picked(split: Annotated, rows: NDArray[np.int64]) -> Annotated:
-    """Some images of a split."""
-    objects = split.objects
-    assert objects is not None
-    num = np.diff(objects.start)[rows]
-    at = ranges(objects.start[rows], num)
-    per_object = {name: getattr(objects, name)[at] for name in ("box", "label", "area", "crowd", "difficult", "id")}
-    per_image = {name: getattr(split, name)[rows] for name in ("image", "width", "height", "number")}
-    return dataclasses.replace(
-        split, path=[split.path[row] for row in rows], **per_image,
-        objects=Objects(np.concatenate([[0], np.cumsum(num)]), **per_object),
-    )  # fmt: skip
 
 
 def inputs(
@@ -170,7 +156,7 @@ def test_photographs_are_learned_by_heart(shared_data: Path, checkpoint: Checkpo
     owner = np.repeat(np.arange(len(whole)), np.diff(objects.start))
     side = (objects.box[:, 2:] - objects.box[:, :2]).min(axis=1) / np.minimum(whole.width, whole.height)[owner]
     least = [side[objects.of(i)].min(initial=1.0) * bool(len(side[objects.of(i)])) for i in range(len(whole))]
-    few = picked(whole, np.sort(np.argsort(-np.array(least), kind="stable")[:8]))
+    few = some(whole, np.sort(np.argsort(-np.array(least), kind="stable")[:8]))
     recipe = dataclasses.replace(RECIPES["tiny"], epochs=None, steps=150, freeze_batch_norm=False)
     scores = Detection()(inputs(Annotations(few, few, "x"), checkpoint, tmp_path / "run", recipe))
     assert value(scores, "AP.5", 8) > 0.8

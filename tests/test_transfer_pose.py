@@ -17,7 +17,7 @@ import jftdata as jd
 from jftdata.checkpoint import Checkpoint
 from jftdata.errors import BadArgument, BadInput
 from jftdata.pretrain.ranks import Ranks
-from jftdata.ragged import owners, ranges
+from jftdata.ragged import owners
 from jftdata.transfer import fit as loop
 from jftdata.transfer import pose
 from jftdata.transfer.annotations import predictions, read
@@ -53,33 +53,13 @@ def data(world: Path) -> Annotations:
 
 @pytest.fixture(scope="module")
 def checkpoint(world: Path) -> Checkpoint:
-    """With fresh weights."""
-    tree = jd.Hierarchy.load("world")
-    catalog = jd.sources.from_hub(
-        world / "train.parquet", label="labels", hierarchy=tree, out=world.parent / "catalog", workers=1
-    )
-    recipe = jd.recipes.tiny(total_epochs=0.0, image_size=32)
-    return jd.pretrain.run(jd.subset.everything(catalog), recipe, out=world.parent / "run")
+    return annotation_cases.fresh_checkpoint(world)
 
 
 @pytest.fixture
 def hands(tmp_path: Path) -> Annotations:
     """Small images with three keypoints, a crowd, and an image of nobody."""
     return read.keypoints(annotation_cases.write_coco(tmp_path / "hands", kind="person_keypoints"), workers=1)
-
-
-def only(split: Annotated, rows: NDArray[np.int64]) -> Annotated:
-    """Some images, in ascending order."""
-    objects, keypoints, _ = parts(split)
-    lengths = np.diff(objects.start)[rows]
-    there = ranges(objects.start[rows], lengths)
-    columns = ("box", "label", "area", "crowd", "difficult", "id")
-    people = dataclasses.replace(
-        objects, start=np.concatenate([[0], np.cumsum(lengths)]), keypoints=keypoints[there],
-        **{name: getattr(objects, name)[there] for name in columns},
-    )  # fmt: skip
-    images = {name: getattr(split, name)[rows] for name in ("image", "width", "height", "number")}
-    return dataclasses.replace(split, objects=people, path=[split.path[i] for i in rows], **images)
 
 
 def inputs(
@@ -347,7 +327,7 @@ def test_a_few_people_are_learnt_by_heart(checkpoint: Checkpoint, data: Annotati
         SMALL, steps=30, batch_size=4, learning_rate=0.04, mirror=False, enlarge_training=(1.25, 1.25),
         height=49, width=41, radius=5.0, freeze_batch_norm=False,
     )  # fmt: skip
-    found, poses = by_heart(checkpoint, only(data.train, large), tmp_path / "run", recipe)
+    found, poses = by_heart(checkpoint, annotation_cases.some(data.train, large), tmp_path / "run", recipe)
     assert found["AP"] > 0.7
     assert found["AP.5"] == pytest.approx(1.0)
     assert all(len(one["keypoints"]) == 51 for one in poses)
@@ -374,7 +354,7 @@ def test_people_on_photographs_are_learnt_by_heart(checkpoint: Checkpoint, share
     order = np.argsort(-(keypoints[:, :, 2] > 0).sum(1) - 1e-9 * objects.area, kind="stable")
     people = np.sort(order[:12])
     few = dataclasses.replace(objects, crowd=~np.isin(np.arange(len(objects)), people))  # a crowd is not learnt
-    split = only(dataclasses.replace(train, objects=few), np.unique(owners(objects.start)[people]))
+    split = annotation_cases.some(dataclasses.replace(train, objects=few), np.unique(owners(objects.start)[people]))
     recipe = dataclasses.replace(
         SMALL, steps=150, batch_size=12, learning_rate=0.04, mirror=False, enlarge_training=(1.25, 1.25),
         height=129, width=97, radius=9.0, freeze_batch_norm=False,

@@ -41,6 +41,7 @@ from jftdata.transfer.segmentation import (
     sample,
 )
 from jftdata.transfer.task import Inputs
+from tests import annotation_cases
 
 CPU = Ranks(0, 1, torch.device("cpu"))
 SMALL = dataclasses.replace(
@@ -74,13 +75,7 @@ def data(world: Path) -> Annotations:
 
 @pytest.fixture(scope="module")
 def checkpoint(world: Path) -> Checkpoint:
-    """With fresh weights."""
-    tree = jd.Hierarchy.load("world")
-    catalog = jd.sources.from_hub(
-        world / "train.parquet", label="labels", hierarchy=tree, out=world.parent / "catalog", workers=1
-    )
-    recipe = jd.recipes.tiny(total_epochs=0.0, image_size=32)
-    return jd.pretrain.run(jd.subset.everything(catalog), recipe, out=world.parent / "run")
+    return annotation_cases.fresh_checkpoint(world)
 
 
 def test_the_papers_recipe_is_thirty_thousand_steps_on_vocs_images() -> None:
