@@ -40,6 +40,12 @@ AHEAD = 3
 _WINDOWS = 150
 
 
+class Drawn(str):
+    """SVG text for inside a page, with the figure it was drawn from, for files of it (`figure_files.py`)."""
+
+    figure: Figure
+
+
 @dataclass(frozen=True, kw_only=True)
 class RunCurve:
     """A number that a training run said of itself."""
@@ -67,7 +73,7 @@ class ScoreCurve:
     """A row of `curves.fit_log`, None with fewer than two sizes."""
 
 
-def rank_frequency(counts: pl.DataFrame, *, prefix: str = "tail") -> str:
+def rank_frequency(counts: pl.DataFrame, *, prefix: str = "tail") -> Drawn:
     """Images of each label against its rank, both axes logarithmic.
 
     Args:
@@ -108,7 +114,7 @@ def rank_frequency(counts: pl.DataFrame, *, prefix: str = "tail") -> str:
     return _svg(figure, prefix, "Images of each label against its rank on logarithmic axes")
 
 
-def run_curves(curves: Sequence[RunCurve], *, what: str = "loss", prefix: str = "loss") -> str:
+def run_curves(curves: Sequence[RunCurve], *, what: str = "loss", prefix: str = "loss") -> Drawn:
     """What runs said while they trained against images seen, a line a run, coloured by the size of its training set.
 
     Each line is averaged in windows of equal width on the logarithmic axis.
@@ -135,7 +141,7 @@ def run_curves(curves: Sequence[RunCurve], *, what: str = "loss", prefix: str = 
     return _svg(figure, prefix, f"{what} against images seen, one line a run")
 
 
-def scores(curves: Sequence[ScoreCurve], *, prefix: str = "score") -> str:
+def scores(curves: Sequence[ScoreCurve], *, prefix: str = "score") -> Drawn:
     """Score against number of pretraining images for one task; the second mode is drawn in a second colour.
 
     Small dots are runs, large ones means with their 95% interval; the line is the fit with its 95% band for one more
@@ -292,7 +298,7 @@ def _style() -> AbstractContextManager[None]:
     )
 
 
-def _svg(figure: Figure, prefix: str, label: str) -> str:
+def _svg(figure: Figure, prefix: str, label: str) -> Drawn:
     """SVG for inside a page: no prolog, no outside names, prefixed ids, CSS colours, the page's font."""
     buffer = io.StringIO()
     nothing = {"Date": None, "Creator": None, "Format": None, "Type": None}
@@ -306,7 +312,10 @@ def _svg(figure: Figure, prefix: str, label: str) -> str:
     used = set(re.findall(r'(?:href="|clip-path="url\()#([\w.-]+)', body))
     body = re.sub(r"<[^>]*>", lambda m: _tag(m[0], prefix, used), body)  # tags only: text may look like anything
     box = view[1] if view else "0 0 1 1"
-    return f'<svg viewBox="{box}" role="img" aria-label="{html.escape(label)}" stroke-linejoin="round">{body.strip()}\n'
+    start = f'<svg viewBox="{box}" role="img" aria-label="{html.escape(label)}" stroke-linejoin="round">'
+    drawn = Drawn(f"{start}{body.strip()}\n")
+    drawn.figure = figure
+    return drawn
 
 
 def _tag(tag: str, prefix: str, used: set[str]) -> str:
