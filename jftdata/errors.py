@@ -98,6 +98,17 @@ class Interrupted(JftDataError, KeyboardInterrupt):
         return type(self), (self.signal_number, str(self))
 
 
+class StudyFailed(JftDataError, RuntimeError):
+    """Cells of a study failed; `exit_code` is that of the first."""
+
+    def __init__(self, message: str, exit_code: int) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code  # type: ignore[misc]
+
+    def __reduce__(self) -> tuple[type, tuple[str, int]]:
+        return type(self), (str(self), self.exit_code)
+
+
 class Locked(JftDataError, BlockingIOError):
     """Another process is writing the same output."""
 

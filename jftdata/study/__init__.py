@@ -6,13 +6,30 @@ Loaded when first used, as in `jftdata` itself: a report can be written where to
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-_FROM = {"data_size": "sizes", "fit_log": "curves", "predict": "curves"}
+_FROM = {
+    "Arm": "plan",
+    "Judge": "plan",
+    "Study": "plan",
+    "cells": "plan",
+    "data_size": "sizes",
+    "fit_log": "curves",
+    "predict": "curves",
+    "read": "file",
+    "run": "runner",
+    "size_arms": "sizes",
+    "table": "runner",
+}
 
-__all__ = ["data_size", "fit_log", "predict"]
+__all__ = [
+    "Arm", "Judge", "Study", "cells", "data_size", "fit_log", "predict", "read", "run", "size_arms", "table",
+]  # fmt: skip
 
 if TYPE_CHECKING:
     from jftdata.study.curves import fit_log, predict
-    from jftdata.study.sizes import data_size
+    from jftdata.study.file import read
+    from jftdata.study.plan import Arm, Judge, Study, cells
+    from jftdata.study.runner import run, table
+    from jftdata.study.sizes import data_size, size_arms
 
 
 def __getattr__(name: str) -> Any:

@@ -15,7 +15,7 @@ from jftdata.errors import BadArgument
 from jftdata.pretrain.config import PretrainConfig
 from jftdata.results import Results
 from jftdata.study.plan import Arm, Cell, Factor, Judge, Study, cells
-from jftdata.study.run import run
+from jftdata.study.runner import run
 from jftdata.subset import Subset
 
 TASKS = ("knn", "linear-probe", "classification")

@@ -11,7 +11,7 @@ import pytest
 from jftdata import recipes, storage, subset
 from jftdata.catalog import Catalog
 from jftdata.errors import Locked, OutputExists, UnknownOption
-from jftdata.study import run as running
+from jftdata.study import runner
 from jftdata.study.plan import Arm, Cell, Judge, Study
 from jftdata.subset import Subset
 
@@ -52,13 +52,13 @@ def images(photo_catalog: Catalog) -> Subset:
 @pytest.fixture(scope="session")
 def done(images: Subset, split_photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("study")
-    running.run(_study(images, split_photos), out=out, workers=1, device="cpu")
+    runner.run(_study(images, split_photos), out=out, workers=1, device="cpu")
     return out
 
 
 def test_the_table_has_a_row_a_score_with_its_factors(done: Path, images: Subset, split_photos: Path) -> None:
     study = _study(images, split_photos)
-    table = running.table(study, done)
+    table = runner.table(study, done)
     assert table.columns[:5] == ["study", "arm", "cell", "steps", "start"]
     assert table["arm"].unique(maintain_order=True).to_list() == ["second", "fresh"]
     assert table.filter(arm="fresh")["start"].unique().to_list() == [None]
@@ -73,7 +73,7 @@ def test_the_table_has_a_row_a_score_with_its_factors(done: Path, images: Subset
 def test_a_second_run_makes_nothing(done: Path, images: Subset, split_photos: Path) -> None:
     before = {p: p.stat().st_mtime_ns for p in done.rglob("artefact.json")}
     times = (done / "times.jsonl").read_text()
-    running.run(_study(images, split_photos), out=done, workers=1, device="cpu")
+    runner.run(_study(images, split_photos), out=done, workers=1, device="cpu")
     assert {p: p.stat().st_mtime_ns for p in done.rglob("artefact.json")} == before
     assert (done / "times.jsonl").read_text() == times
 
@@ -81,10 +81,10 @@ def test_a_second_run_makes_nothing(done: Path, images: Subset, split_photos: Pa
 def test_one_cell_runs_with_what_it_needs(images: Subset, split_photos: Path, tmp_path: Path) -> None:
     study = _study(images, split_photos)
     with pytest.raises(UnknownOption, match="runs/second-s0"):
-        running.run(study, out=tmp_path, only=["runs/secnd-s0"])
-    running.run(study, out=tmp_path, only=["runs/second-s0"], workers=1, device="cpu")
+        runner.run(study, out=tmp_path, only=["runs/secnd-s0"])
+    runner.run(study, out=tmp_path, only=["runs/second-s0"], workers=1, device="cpu")
     assert sorted(p.name for p in (tmp_path / "runs").iterdir() if p.is_dir()) == ["first-s0", "second-s0"]
-    states = running.progress_of(study, tmp_path)
+    states = runner.progress_of(study, tmp_path)
     assert states["state"].to_list() == ["done", "done", "missing", "missing", "missing"]
     assert states["passes"].to_list() == [24, 24, None, 0, None]
     assert states["seconds"].is_null().to_list() == [False, False, True, False, True]  # no task has run
@@ -96,11 +96,11 @@ def test_cells_made_otherwise_are_refused(done: Path, images: Subset, split_phot
     study = _study(images, split_photos)
     arms = [dataclasses.replace(arm, recipe=dataclasses.replace(arm.recipe, weight_decay=0.1)) for arm in study.arms]
     with pytest.raises(OutputExists, match=r"weight_decay=0\.05, the study says 0\.1"):
-        running.table(dataclasses.replace(study, arms=arms), out)
+        runner.table(dataclasses.replace(study, arms=arms), out)
     shutil.rmtree(out / "runs" / "second-s0")
     shutil.copytree(out / "runs" / "first-s0", out / "runs" / "second-s0")
     with pytest.raises(OutputExists, match="made of another checkpoint"):
-        running.table(study, out)
+        runner.table(study, out)
 
 
 def test_what_another_process_makes_is_left_to_it(images: Subset, split_photos: Path, tmp_path: Path) -> None:
@@ -111,6 +111,6 @@ def test_what_another_process_makes_is_left_to_it(images: Subset, split_photos: 
         told.append(cell.name)
 
     with storage.lock(tmp_path / "transfer" / "second-s0-knn"), pytest.raises(Locked, match="second-s0-knn"):
-        running.run(study, out=tmp_path, workers=1, device="cpu", on_cell=tell)
+        runner.run(study, out=tmp_path, workers=1, device="cpu", on_cell=tell)
     assert (tmp_path / "transfer" / "fresh-s0-knn").exists()  # the others were made all the same
     assert told.count("transfer/second-s0-knn") == 2

@@ -12,11 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
+import torch
 
 from jftdata import pretrain, storage, transfer
-from jftdata.checkpoint import Checkpoint
+from jftdata.checkpoint import WEIGHTS, Checkpoint
 from jftdata.errors import Locked, OutputExists, one_of
 from jftdata.pretrain.keep import Keeping
+from jftdata.pretrain.model import fresh
 from jftdata.progress import say
 from jftdata.results import SCHEMA, Results
 from jftdata.study.plan import OWN, Cell, Factor, Study, cells
@@ -48,7 +50,7 @@ def run(
         Locked: nothing is left but what other processes are making.
     """
     out = Path(out)
-    todo = _asked(study, only)
+    todo = asked(study, only)
     while todo:
         later, stopped = [], None
         for cell in todo:
@@ -161,8 +163,31 @@ def progress_of(study: Study, out: Path | str) -> pl.DataFrame:
     return frame.with_columns(seconds=pl.coalesce("seconds", guess)).drop("like", "size")
 
 
-def _asked(study: Study, only: Sequence[str]) -> list[Cell]:
-    """The cells asked for and those they need, in the study's order."""
+def disk(study: Study, out: Path | str) -> int:
+    """Bytes of weights that the checkpoints still to be made will take; without the head where none of an architecture is done."""
+    out = Path(out)
+    known: dict[str, int] = {}
+    left = []
+    for cell in cells(study):
+        if cell.judge is None:
+            weights = out / cell.name / WEIGHTS
+            if weights.exists():
+                known[cell.arm.recipe.architecture] = weights.stat().st_size
+            else:
+                left.append(cell.config)
+    for config in left:
+        if config.architecture not in known:
+            with torch.device("meta"):
+                known[config.architecture] = 4 * sum(p.numel() for p in fresh(config, 1).parameters())
+    return sum(known[config.architecture] for config in left)
+
+
+def asked(study: Study, only: Sequence[str]) -> list[Cell]:
+    """The cells asked for and those they need, in the study's order.
+
+    Raises:
+        UnknownOption: no such cell.
+    """
     every = {cell.name: cell for cell in cells(study)}
     if not only:
         return list(every.values())
