@@ -6,7 +6,6 @@ Nothing is drawn or read until a cell of a study asks for it; what is made is ke
 import dataclasses
 import functools
 import tomllib
-import typing
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,8 +20,10 @@ from jftdata import world as drawn
 from jftdata.catalog import Catalog
 from jftdata.errors import BadArgument, BadInput, MissingInput, one_of
 from jftdata.hierarchy import Hierarchy
+from jftdata.override import override
 from jftdata.pretrain.config import PretrainConfig
 from jftdata.sources import from_hub
+from jftdata.study.plan import Judge
 from jftdata.subset import Subset
 from jftdata.transfer.recipe import Recipe
 from jftdata.transfer.run import recipe_of
@@ -30,13 +31,14 @@ from jftdata.transfer.run import recipe_of
 LABELLED = ("knn", "few-shot", "linear-probe", "classification")
 """Tasks that are judged on the part `classification`; the others are called like theirs."""
 PARTS = {
-    "clean": "a catalog with clean labels to pretrain on, and `clean_images`, how many it has",
+    "clean": "a catalog with clean labels to pretrain on",
     "classification": "a catalog with one label an image, in splits for training and for tests",
     "detection": "a folder with boxes",
     "segmentation": "a folder with masks",
     "pose": "a folder with keypoints",
     "validation": "a catalog of densely labelled images under the noisy set's labels",
     "vocabulary": "a text file with a label of the noisy set a line",
+    "truth": "a .parquet with the columns image and label, all that truly hold (the built-in world has them planted)",
 }
 """What a study may need beside the noisy set."""
 
@@ -60,7 +62,7 @@ class StudyData:
     clean: Callable[[], Catalog] | None = None
     """A clean set to pretrain on, in the place of ImageNet; its split `train` where it has one."""
     clean_images: int = 0
-    """How many images that is."""
+    """How many images that is, for the plan."""
     clean_recipe: PretrainConfig | None = None
     """None is `recipe`."""
     classification: Callable[[], Catalog] | None = None
@@ -71,6 +73,8 @@ class StudyData:
     """For mAP@100, in the place of FastEval14k."""
     vocabulary: Callable[[], Sequence[str]] | None = None
     """The few labels of Table 6, in the place of ImageNet's 941 in JFT-300M."""
+    truth: Callable[[], pl.DataFrame] | None = None
+    """Labels that truly hold: `image`, `label`, the main one of an image first; those above them follow."""
     left_out: Callable[[], NDArray[np.int64]] | None = None
     """Images of the noisy set that are not trained on: near-duplicates, copies of test images."""
     architectures: tuple[str, ...] = ("resnet50", "resnet101", "resnet152")
@@ -81,6 +85,8 @@ class StudyData:
     """Of the clean set, for Table 5."""
     task_recipes: Mapping[str, Recipe | str] = field(default_factory=dict)
     """Of transfer tasks, where it is not the task's first."""
+    scratch_recipe: Recipe | str | None = None
+    """Of Table 1's classification, long enough to learn it from fresh weights; None is that of `task_recipes`."""
 
     def __post_init__(self) -> None:
         if len(self.sizes) < 2 or min(self.sizes) < 2 or list(self.sizes) != sorted(set(self.sizes)):
@@ -89,6 +95,7 @@ class StudyData:
             raise BadArgument("`judged_by` must name a task. Got none.")
         for task, recipe in self.task_recipes.items():
             recipe_of(task, recipe)
+        recipe_of("classification", self.scratch_recipe)
         if self.clean is not None and self.clean_images < 2:
             raise BadArgument(f"`clean_images` must be the number of images of the clean set. Got {self.clean_images}.")
 
@@ -102,6 +109,20 @@ class StudyData:
         if found is None:
             raise BadInput(f"{self.name} has no `{name}`, which this study needs. Give {PARTS[name]}.")
         return found
+
+    def judge(self, task: str, *, mode: str | None = None, recipe: Recipe | str | None = None) -> Judge:
+        """A transfer task on its part, with its recipe.
+
+        Raises:
+            BadInput: the part is not given.
+        """
+        data = self.part("classification" if task in LABELLED else task)
+        return Judge(task=task, mode=mode, data=data, recipe=recipe or self.task_recipes.get(task))
+
+    def judges(self) -> list[Judge]:
+        """Those of `judged_by`."""
+        named = (entry.partition("/") for entry in self.judged_by)
+        return [self.judge(task, mode=mode or None) for task, _, mode in named]
 
     def images(self, *, left_out: bool = True) -> Subset:
         """The noisy set's images to train on.
@@ -139,8 +160,8 @@ class WorldSettings:
     """Densely labelled images, for mAP@100."""
     num_detection: int = 300
     """Images with boxes and masks, four in five to learn from; and four times as many with people, who are on every fifth."""
-    task_epochs: float = 4.0
-    """Passes over these."""
+    task_share: float = 0.5
+    """Of the passes over these that the tasks' `tiny` recipes make."""
     world_seed: int = 0
 
 
@@ -202,6 +223,13 @@ def world(at: Path | str, settings: WorldSettings | None = None, *, workers: int
         return _folder(write("people-world", seed=s.world_seed + 1, num_detection=4 * s.num_detection))
 
     @functools.cache
+    def truth() -> pl.DataFrame:
+        shown = pl.scan_parquet(files().truth_objects).explode("labels", empty_as_null=False)
+        named = noisy().scan().select("image", path=pl.col("source").str.extract(r":([^:]+)$"))
+        held = shown.select("path", label="labels").join(named, on="path", maintain_order="left")
+        return held.select("image", "label").collect().unique(maintain_order=True)
+
+    @functools.cache
     def left_out() -> NDArray[np.int64]:
         return copies(noisy(), judged(), at=at, workers=workers)
 
@@ -225,10 +253,12 @@ def world(at: Path | str, settings: WorldSettings | None = None, *, workers: int
         pose=people,
         validation=dense,
         vocabulary=lambda: [entry.world_label for entry in drawn.clean_labels() if entry.world_label],
+        truth=truth,
         left_out=left_out,
         architectures=("resnet10", "resnet18", "resnet34"),
         clean_epochs=(3.0, 6.0, 12.0, 40.0),
-        task_recipes={task: _short(task, s.task_epochs) for task in ("detection", "segmentation", "pose")},
+        task_recipes={task: _longer(task, s.task_share) for task in ("detection", "segmentation", "pose")},
+        scratch_recipe=_longer("classification", 5),
     )
 
 
@@ -252,92 +282,101 @@ def copies(catalog: Catalog, tests: Catalog, *, at: Path, workers: int | None = 
 
 
 def read(path: Path | str, *, at: Path | str) -> StudyData:
-    """The user's own sets, as a TOML file names them; paths are from the file's folder.
+    """The user's own sets, as a TOML file names them; paths are relative to it:
 
-        noisy = "photos.catalog"
-        sizes = [10000, 100000, 1000000]
+        noisy = "photos.catalog"               # the large set
+        sizes = [10000, 100000, 1000000]       # images of it to pretrain on
+        recipe = "modern_resnet101"            # of `jftdata.recipes`
+        set = ["total_epochs=4"]               # its fields
+        seeds = [0, 1, 2]
         judged_by = ["detection", "detection/frozen"]
         classification = "imagenette.catalog"
-        detection = "coco"
-        clean = "imagenette.catalog"
-        clean_images = 9469
-        [recipe]
-        name = "modern_resnet101"
-        total_epochs = 4
-        [task_recipes]
-        detection = "paper"
+        detection = "coco"                     # also segmentation, pose: folders that the tasks read
+        clean = "imagenette.catalog"           # a clean set to pretrain on
+        clean_recipe = "imagenet_resnet101"    # and clean_set, its fields
+        validation = "dense.catalog"
+        vocabulary = "few.txt"                 # a label a line
+        truth = "truth.parquet"                # image, label: all that truly hold
+        left_out = "drop.txt"                  # an image id a line
+        architectures = ["resnet50", "resnet101"]
+        epochs = [1.3, 2.6, 4]                 # also clean_epochs
+        task_recipes = { detection = "paper" }
 
     Args:
-        path: the file. It may name every field of `StudyData`; `noisy`, `sizes` and `recipe` it must. `clean_recipe` is written
-            like `recipe`; `left_out` is a text file with an image id a line, `vocabulary` one with a label a line.
+        path: the file; it must give `noisy`, `sizes` and `recipe`, and what a study needs.
         at: folder for what is derived from the sets.
 
     Raises:
         MissingInput: no such file, or what it names is not there.
-        BadInput: it is no TOML, or a field is missing or of another type.
-        UnknownOption: a field, recipe or task that is not known; the nearest is suggested.
+        BadInput: it is no TOML, or a key is missing or of another type.
+        UnknownOption: a key, recipe or task that is not known; the nearest is suggested.
     """
     path = Path(path)
     if not path.is_file():
         raise MissingInput(f"{path} does not exist. Give a TOML file that names your sets.")
     try:
         told = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise BadInput(f"{path} is not TOML: {error}. Mend it there.") from error
-    kinds = {f.name: f.type for f in dataclasses.fields(StudyData) if f.name not in ("name", "at")}
-    for name in told:
-        if name not in kinds:
-            raise one_of(f"field of {path}", name, kinds)
-    missing = [name for name in ("noisy", "sizes", "recipe") if name not in told]
-    if missing:
-        raise BadInput(f"{path} has no `{missing[0]}`. It must give noisy, sizes and recipe.")
-    values: dict[str, Any] = {}
-    for name, value in told.items():
-        try:
-            values[name] = _value(name, value, path.parent)
-        except (TypeError, ValueError) as error:
-            if isinstance(error, BadArgument | BadInput):
-                raise
-            raise BadInput(f"`{name}` in {path} is not what it must be. Got {value!r} ({error}).") from error
+    except ValueError as error:
+        raise BadInput(f"{path} is not TOML ({error}). Correct it.") from error
+    for key, value in told.items():
+        if key not in _KEYS:
+            raise one_of(f"key of {path}", key, _KEYS)
+        kind, of = _KEYS[key]
+        inside = value if kind is list else value.values() if kind is dict else ()
+        if not isinstance(value, kind) or not all(isinstance(x, of) for x in inside):
+            raise BadInput(f"`{key}` of {path} must be {_written(kind, of)}. Got {value!r}.")
+    for key in ("noisy", "sizes", "recipe"):
+        if key not in told:
+            raise BadInput(f"{path} has no `{key}`. Add it.")
+    config = override(recipes.get(told["recipe"]), told.get("set", []))
+    values: dict[str, Any] = {"recipe": config}
+    if "clean_recipe" in told:
+        values["clean_recipe"] = override(recipes.get(told["clean_recipe"]), told.get("clean_set", []))
+    elif "clean_set" in told:
+        values["clean_recipe"] = override(config, told["clean_set"])
+    if "scratch_recipe" in told:
+        values["scratch_recipe"] = told["scratch_recipe"]
+    for key in told.keys() - {"recipe", "set", "clean_recipe", "clean_set", "scratch_recipe"}:
+        given = told[key]
+        if isinstance(given, str):
+            values[key] = _found(key, path.parent / given)
+        else:
+            values[key] = tuple(given) if isinstance(given, list) else given
+    if "clean" in values:
+        values["clean_images"] = len(_training(values["clean"]()))
     return StudyData(name=str(path), at=Path(at), **values)
 
 
-def _value(name: str, value: Any, folder: Path) -> Any:
-    """A field of `StudyData` from what TOML has."""
-    if name in ("recipe", "clean_recipe"):
-        return _recipe(name, value)
-    if name in ("sizes", "seeds"):
-        return tuple(int(x) for x in value)
-    if name in ("epochs", "clean_epochs"):
-        return tuple(float(x) for x in value)
-    if name in ("judged_by", "architectures"):
-        return tuple(map(str, value))
-    if name == "clean_images":
-        return int(value)
-    if name == "task_recipes":
-        return {str(task): recipe for task, recipe in value.items()}
-    where = folder / value
+_KEYS: dict[str, tuple[type, Any]] = {
+    **dict.fromkeys(("recipe", "clean_recipe", "scratch_recipe"), (str, str)),
+    **dict.fromkeys(("noisy", "clean", "classification", "validation"), (str, str)),
+    **dict.fromkeys(("detection", "segmentation", "pose", "vocabulary", "truth", "left_out"), (str, str)),
+    **dict.fromkeys(("set", "clean_set", "judged_by", "architectures"), (list, str)),
+    **dict.fromkeys(("sizes", "seeds"), (list, int)),
+    **dict.fromkeys(("epochs", "clean_epochs"), (list, int | float)),
+    "task_recipes": (dict, str),
+}
+"""Keys of the file, their type and that of what is inside."""
+
+
+def _written(kind: type, of: Any) -> str:
+    things = {str: "texts", int: "whole numbers"}.get(of, "numbers")
+    return "a text" if kind is str else f"a list of {things}" if kind is list else f"a table of {things}"
+
+
+def _found(key: str, where: Path) -> Callable[[], Any]:
+    """How a part is read."""
     if not where.exists():
-        raise MissingInput(f"{where}, given as `{name}`, does not exist. Check the path.")
-    if name in ("noisy", "clean", "classification", "validation"):
+        raise MissingInput(f"{where}, the `{key}`, does not exist. Check the path.")
+    if key in ("noisy", "clean", "classification", "validation"):
         return functools.cache(lambda: Catalog.open(where))
-    if name == "vocabulary":
+    if key == "vocabulary":
         return lambda: [line for line in where.read_text(encoding="utf-8").split("\n") if line]
-    if name == "left_out":
+    if key == "truth":
+        return lambda: pl.read_parquet(where, columns=["image", "label"])
+    if key == "left_out":
         return lambda: np.loadtxt(where, dtype=np.int64, ndmin=1)
     return lambda: where
-
-
-def _recipe(field_name: str, value: Mapping[str, Any]) -> PretrainConfig:
-    settings = dict(value)
-    name = settings.pop("name", None)
-    if not isinstance(name, str):
-        raise BadArgument(f"`{field_name}` must have a `name`, one of {', '.join(recipes.RECIPES)}. Got {name!r}.")
-    known = typing.get_type_hints(PretrainConfig)
-    for setting in settings:
-        if setting not in known:
-            raise one_of(f"setting of `{field_name}`", setting, known)
-    return dataclasses.replace(recipes.get(name), **settings)
 
 
 def _training(catalog: Catalog) -> Subset:
@@ -349,7 +388,8 @@ def _folder(files: drawn.WorldFiles) -> Path:
     return files.detection
 
 
-def _short(task: str, epochs: float) -> Recipe:
+def _longer(task: str, times: float) -> Recipe:
     recipe = recipe_of(task, "tiny")
     assert recipe is not None
-    return dataclasses.replace(recipe, epochs=epochs)
+    assert recipe.epochs is not None
+    return dataclasses.replace(recipe, epochs=recipe.epochs * times)
