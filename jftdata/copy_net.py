@@ -36,6 +36,7 @@ from jftdata.hashing import keyed_hash, keyed_order, stream_key
 from jftdata.pixels import PLACE, map_images
 from jftdata.pretrain import PretrainConfig, state
 from jftdata.pretrain.input import steps_per_epoch
+from jftdata.pretrain.monitor import rows_until
 from jftdata.pretrain.schedule import learning_rate, optimizer
 from jftdata.progress import progress
 
@@ -138,8 +139,7 @@ def _train(
     opt = optimizer(config, net.parameters())
     states, metrics = folder / "states", folder / METRICS
     done = state.load(states, net, opt)
-    rows = [json.loads(line) for line in metrics.read_text().splitlines()] if metrics.exists() else []
-    rows = [row for row in rows if row["step"] <= done]
+    rows = rows_until(metrics, done)
     losses: list[float] = []
     unread, saved = 0, time.monotonic()
     with progress("train copies", total=num_steps, unit="step") as bar:

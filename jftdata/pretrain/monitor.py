@@ -40,6 +40,15 @@ def peak(device: torch.device) -> float | None:
     return PEAK[max(known, key=len)] if known else None
 
 
+def rows_until(path: Path, done: int) -> list[dict[str, Any]]:
+    """Rows of a file as `metrics.jsonl` up to a step that is gone on from; those after it are dropped from the file, which is there
+    afterwards."""
+    rows = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+    rows = [row for row in rows if row["step"] <= done]
+    storage.write_text(path, "".join(json.dumps(row) + "\n" for row in rows))
+    return rows
+
+
 class Monitor:
     """Averages over some steps, appended to `metrics.jsonl`; rows after a resumed step are dropped first.
 
@@ -54,9 +63,7 @@ class Monitor:
     ) -> None:  # fmt: skip
         self._path, self._every, self._device = path, every, device
         self._operations, self._peak = operations_an_image, peak_operations
-        rows = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
-        rows = [row for row in rows if row["step"] <= done]
-        storage.write_text(path, "".join(json.dumps(row) + "\n" for row in rows))
+        rows = rows_until(path, done)
         self._writer = _tensorboard(path.parent / "tensorboard", done) if tensorboard else None
         self._last_images = rows[-1]["images"] if rows else 0
         self._losses: list[float] = []

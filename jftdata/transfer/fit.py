@@ -22,9 +22,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from jftdata import storage
 from jftdata.errors import BadInput, Interrupted, NonFinite
 from jftdata.pretrain import state
+from jftdata.pretrain.monitor import rows_until
 from jftdata.pretrain.ranks import Ranks, signals
 from jftdata.pretrain.schedule import gradient_norm
 from jftdata.progress import progress
@@ -202,8 +202,7 @@ class _Log:
         self._since: list[dict[str, float]] = []
         self._began = time.monotonic()
         if path is not None:
-            rows = path.read_text().splitlines(keepends=True) if path.exists() else []
-            storage.write_text(path, "".join(row for row in rows if json.loads(row)["step"] <= done))
+            rows_until(path, done)
 
     def add(self, step: int, rate: float, losses: dict[str, float]) -> None:
         self._since.append(losses)
