@@ -16,9 +16,8 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.numpy import load_file, save_file
 
-from jftdata import images, storage
+from jftdata import images
 from jftdata.pretrain.ranks import Ranks
 from jftdata.progress import progress
 from jftdata.ragged import ranges
@@ -27,7 +26,7 @@ from jftdata.transfer.annotations import predictions, read
 from jftdata.transfer.annotations.core import Annotated, Annotations
 from jftdata.transfer.annotations.predictions import Detections
 from jftdata.transfer.detector import DetectionRecipe, Detector, Example, Found
-from jftdata.transfer.fit import STATES, ahead, fit, order, samples
+from jftdata.transfer.fit import ahead, fit, order, samples
 from jftdata.transfer.task import Inputs, Mode, Score
 
 FILE = "detections.json"
@@ -105,7 +104,7 @@ class Detection:
             model, batches, recipe=recipe, num_steps=num_steps, ranks=ranks, folder=inputs.folder, what="detection",
             fresh=lambda name: not name.startswith("body."),
         )  # fmt: skip
-        found = detect(model, test, ranks=ranks, folder=inputs.folder / STATES, workers=inputs.workers)
+        found = detect(model, test, ranks=ranks, workers=inputs.workers)
         if not ranks.first:
             return []
         predictions.write_coco(inputs.folder / FILE, test, found)
@@ -124,7 +123,7 @@ def judge(annotated: Annotated, found: Detections) -> list[Score]:
     assert truth is not None
     beside = dataclasses.replace(truth, crowd=truth.crowd | truth.difficult)
     scores = coco_metrics.scores(coco_metrics.boxes(beside, found, num_classes=num_classes), annotated.classes)
-    if all(Path(path).parent.name == "JPEGImages" for path in annotated.path):
+    if annotated.layout == "voc":
         voc = voc_metrics.boxes(truth, found, num_classes=num_classes)
         scores = [*voc_metrics.scores(voc, annotated.classes), *scores]
     return scores
@@ -152,16 +151,13 @@ def example(annotated: Annotated, row: int, draw: int, *, recipe: DetectionRecip
     return Example(pixels, small[kept], objects.label[there][kept], small[beside], draw >> 1)
 
 
-def detect(
-    model: Detector, annotated: Annotated, *, ranks: Ranks, folder: Path, workers: int | None = None
-) -> Detections:
+def detect(model: Detector, annotated: Annotated, *, ranks: Ranks, workers: int | None = None) -> Detections:
     """What a detector finds on the images of a set, best first, in their own pixels; the same for any number of ranks.
 
     Args:
         model: in evaluation, on its device.
         annotated: the images.
         ranks: each has its share of the images, and all have the answer.
-        folder: that all ranks see, for what they tell each other; nothing stays.
         workers: decoding threads; None is one a core.
 
     Raises:
@@ -169,15 +165,7 @@ def detect(
         ImageRejected: it is damaged.
     """
     groups = _groups(annotated, model.recipe)
-    parts = [_detect(model, annotated, groups[ranks.rank :: ranks.world_size], ranks, workers)]
-    if ranks.world_size > 1:
-        paths = [folder / f"detected-{rank}.safetensors" for rank in range(ranks.world_size)]
-        with storage.atomic_path(paths[ranks.rank]) as temp:
-            save_file(parts[0], temp)
-        ranks.wait()
-        parts = [load_file(path) for path in paths]
-        ranks.wait()
-        paths[ranks.rank].unlink()
+    parts = ranks.gather(_detect(model, annotated, groups[ranks.rank :: ranks.world_size], ranks, workers))
     row, num, box, score, label = (
         np.concatenate([part[name] for part in parts]) for name in ("row", "num", "box", "score", "label")
     )

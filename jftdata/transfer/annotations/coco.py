@@ -114,7 +114,7 @@ def read_split(
         image=looked.image, path=paths, width=looked.width, height=looked.height,
         number=np.array(list(images_of), np.int64), classes=names, class_number=np.array(list(categories), np.int64),
         fingerprint=files.fingerprint(["coco", str(keypoints), sha256_file(path), *looked.sha256]),
-        objects=objects, skeleton=skeleton, found=found,
+        objects=objects, skeleton=skeleton, layout="coco", found=found,
     )  # fmt: skip
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -73,6 +74,8 @@ class Annotated:
     ignore: int | None = None
     """Value in `labels` of pixels that do not count."""
     skeleton: Skeleton | None = None
+    layout: Literal["coco", "voc"] | None = None
+    """Of the set that the objects were read from."""
     found: dict[str, list[str]] = field(default_factory=dict)
     """What was clipped or left out, and where, by rule."""
 

@@ -163,7 +163,7 @@ def _with_boxes(
         image=looked.image, path=[item.image for item in items], width=looked.width, height=looked.height,
         number=np.arange(1, len(items) + 1), classes=tuple(label), class_number=np.arange(1, len(label) + 1),
         fingerprint=files.fingerprint(["voc boxes", *label, *(s.sha256 for s in sheets), *looked.sha256]),
-        objects=objects, found=found,
+        objects=objects, layout="voc", found=found,
     )  # fmt: skip
 
 
