@@ -8,6 +8,7 @@ from PIL import Image
 
 from jftdata.errors import BadInput, ImageRejected, MissingInput, OutputExists, UnknownName
 from jftdata.transfer.annotations import masks, read
+from jftdata.transfer.segmentation import Segmentation
 from tests.annotation_cases import put_image
 
 NUMBERS = {"train/a": [0, 1, 255], "train/b": [2, 0, 1], "val/c": [1, 1, 0]}
@@ -138,7 +139,7 @@ def test_parquet_columns_are_unpacked_once(tmp_path):
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "set.unpacked").rglob("*")}
     assert read.masks(data).fingerprint == made.fingerprint
     assert before == {path: path.stat().st_mtime_ns for path in (tmp_path / "set.unpacked").rglob("*")}
-    elsewhere = read.masks(data, cache=tmp_path / "cache")
+    elsewhere = Segmentation().read(data, cache=tmp_path / "cache", workers=1)
     assert elsewhere.fingerprint == made.fingerprint
     assert elsewhere.train.path[0].startswith(str(tmp_path / "cache" / "masks-"))
     pq.write_table(pa.Table.from_pylist(rows([[1, 0]])), data / "data" / "test-0.parquet")

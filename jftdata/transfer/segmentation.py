@@ -117,7 +117,7 @@ class Segmentation:
 
     def read(self, data: Any, *, cache: Path, workers: int | None) -> Annotations:
         """See `annotations.read.masks`."""
-        return read.masks(data, workers=workers)
+        return read.masks(data, cache=cache, workers=workers)
 
     def __call__(self, inputs: Inputs[Annotations, SegmentationRecipe]) -> list[Score]:
         recipe, train, ranks = inputs.recipe, inputs.data.train, inputs.ranks
