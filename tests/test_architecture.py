@@ -11,7 +11,19 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "jftdata"
 FILES = sorted(PACKAGE.rglob("*.py"))
 LAYERS = (
-    {"errors", "hashing", "override", "permute", "processes", "progress", "ragged", "storage", "tar"},
+    {
+        "errors",
+        "hashing",
+        "machine",
+        "override",
+        "permute",
+        "processes",
+        "progress",
+        "ragged",
+        "schedules",
+        "storage",
+        "tar",
+    },
     {"hierarchy", "images", "catalog", "embeddings", "checkpoint", "results", "pixels", "judge", "rewrite"},
     {
         "sources",

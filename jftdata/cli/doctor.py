@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from jftdata import __version__
+from jftdata import __version__, machine
 from jftdata.cli.verb import Answer, answers
 
 PACKAGES = ("torch", "torchvision", "faiss-gpu", "faiss-cpu", "polars", "pyarrow", "datasets", "networkx", "numba", "numpy",
@@ -40,7 +40,7 @@ def command() -> Answer:
 def examine() -> dict[str, Any]:
     """Facts of this machine, without loading torch."""
     packages = {name: found for name in PACKAGES if (found := _version(name)) is not None}
-    memory = _meminfo()
+    total, free = machine.memory() or (0, 0)
     problems = [
         f"{name} is not installed" for name in PACKAGES if name not in packages and not name.startswith("faiss")
     ]
@@ -52,8 +52,8 @@ def examine() -> dict[str, Any]:
         "system": f"{platform.system()} {platform.machine()}",
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "gpus": _gpus(),
-        "memory_gib": memory.get("MemTotal", 0) / _GIB,
-        "memory_available_gib": memory.get("MemAvailable", 0) / _GIB,
+        "memory_gib": total / _GIB,
+        "memory_available_gib": free / _GIB,
         "disk_free_gib": shutil.disk_usage(Path.cwd()).free / _GIB,
         "shm_free_gib": shutil.disk_usage("/dev/shm").free / _GIB if Path("/dev/shm").exists() else 0.0,
         "packages": packages,
@@ -66,14 +66,6 @@ def _version(name: str) -> str | None:
         return version(name)
     except PackageNotFoundError:
         return None
-
-
-def _meminfo() -> dict[str, int]:
-    path = Path("/proc/meminfo")
-    if not path.exists():
-        return {}
-    rows = (line.split() for line in path.read_text().splitlines())
-    return {row[0].rstrip(":"): int(row[1]) * 1024 for row in rows if len(row) == 3}
 
 
 def _gpus() -> list[str]:

@@ -1,10 +1,9 @@
 """Whether a run fits into memory, said before its first step."""
 
-from pathlib import Path
-
 import torch
 from torch import Tensor
 
+from jftdata import machine
 from jftdata.errors import TooLittleMemory
 from jftdata.pretrain.config import PretrainConfig
 from jftdata.pretrain.model import freeze, fresh
@@ -57,21 +56,8 @@ def available(device: torch.device) -> int | None:
     """Bytes that are free on a GPU, or for this process; None where the system does not say."""
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0])
-    try:
-        lines = Path("/proc/meminfo").read_text().splitlines()
-        free = next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))
-    except (OSError, StopIteration, ValueError):
-        return None
-    for limit, used in (
-        ("memory.max", "memory.current"),
-        ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"),
-    ):
-        try:  # of a container
-            most, now = (int((Path("/sys/fs/cgroup") / name).read_text()) for name in (limit, used))
-        except (OSError, ValueError):
-            continue
-        free = min(free, most - now)
-    return free
+    here = machine.memory()
+    return None if here is None else here[1]
 
 
 def check(bytes_needed: int, device: torch.device) -> None:

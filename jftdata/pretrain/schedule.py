@@ -7,6 +7,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
+from jftdata import schedules
 from jftdata.errors import BadArgument
 from jftdata.pretrain.config import PretrainConfig
 
@@ -19,23 +20,18 @@ def learning_rate(config: PretrainConfig, *, step: int, steps_per_epoch: int) ->
     >>> [learning_rate(c, step=s, steps_per_epoch=9_375_000) for s in (0, 2_999_999, 3_000_000)]
     [0.001, 0.001, 0.0009000000000000001]
     """
-    first = config.step_rate
-    warmup = config.warmup_epochs * steps_per_epoch
-    if step < warmup:
-        return first * (step + 1) / (warmup + 1)
-    done = (step - warmup) / max(1.0, config.total_epochs * steps_per_epoch - warmup)
     unit = {None: 1.0, "steps": 1.0, "images": 1.0 / config.batch_size, "epochs": float(steps_per_epoch)}[
         config.decay_unit
     ]
-    if config.schedule == "cosine":
-        return first * 0.5 * (1 + math.cos(math.pi * done))
-    if config.schedule == "poly":
-        return first * float((1 - done) ** (config.power or 1.0))
+    times = 0
     if config.schedule == "exponential":
-        return first * (config.decay_factor or 1.0) ** math.floor(step / ((config.decay_every or 1.0) * unit))
-    if config.schedule == "step":
-        return first * (config.decay_factor or 1.0) ** bisect.bisect_right(config.milestones or (), step / unit)
-    return first
+        times = math.floor(step / ((config.decay_every or 1.0) * unit))
+    elif config.schedule == "step":
+        times = bisect.bisect_right(config.milestones or (), step / unit)
+    return schedules.rate(
+        config.schedule, step=step, num_steps=config.total_epochs * steps_per_epoch, first=config.step_rate,
+        warmup=config.warmup_epochs * steps_per_epoch, power=config.power or 1.0, decay=(config.decay_factor or 1.0) ** times,
+    )  # fmt: skip
 
 
 def optimizer(config: PretrainConfig, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:

@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
+from jftdata import schedules
 from jftdata.errors import BadArgument, one_of
 
 SCHEDULES = ("constant", "step", "cosine", "poly")
@@ -86,15 +87,8 @@ class Recipe:
         >>> recipe.rate(4, 10), recipe.rate(5, 10)
         (1.0, 0.1)
         """
-        first = self.learning_rate
-        warm = self.warmup * num_steps
-        if step < warm:
-            return first * (step + 1) / (warm + 1)
-        done = (step - warm) / max(1.0, num_steps - warm)
-        if self.schedule == "cosine":
-            return first * 0.5 * (1 + math.cos(math.pi * done))
-        if self.schedule == "poly":
-            return first * float((1 - done) ** self.power)
-        if self.schedule == "step":
-            return first * float(self.decay_factor ** sum(step >= share * num_steps for share in self.milestones))
-        return first
+        decay = self.decay_factor ** sum(step >= share * num_steps for share in self.milestones)
+        return schedules.rate(
+            self.schedule, step=step, num_steps=num_steps, first=self.learning_rate, warmup=self.warmup * num_steps,
+            power=self.power, decay=decay,
+        )  # fmt: skip
