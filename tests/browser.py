@@ -13,6 +13,11 @@ from typing import Any
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
 
+KEYS = {
+    "Enter": {"text": "\r"}, "Backspace": {"windowsVirtualKeyCode": 8}, "Escape": {"windowsVirtualKeyCode": 27}
+}  # fmt: skip
+"""What a key needs beside its name to do in the browser what it does on a keyboard."""
+
 
 class Browser:
     """One tab; files that it saves go to `downloads`."""
@@ -80,7 +85,7 @@ class Browser:
     def press(self, *keys: str) -> None:
         """Press and release keys, as a keyboard does."""
         for key in keys:
-            text = {"text": key} if len(key) == 1 else {}
+            text = {"text": key} if len(key) == 1 else KEYS.get(key, {})
             self("Input.dispatchKeyEvent", type="keyDown", key=key, **text)
             self("Input.dispatchKeyEvent", type="keyUp", key=key)
 

@@ -73,6 +73,30 @@ def test_colours_follow_the_page_and_nothing_points_outside(draw: Callable[[str]
     assert "http" not in text
     assert "font-family" not in text
     assert "<style" not in text
+    assert " style=" not in text
+
+
+@pytest.mark.parametrize("draw", DRAW)
+def test_every_attribute_is_one_that_svg_has(draw: Callable[[str], str]) -> None:
+    known = {
+        "viewBox", "role", "aria-label", "id", "d", "x", "y", "cx", "cy", "r", "width", "height", "href", "transform", "class",
+        "clip-path", "fill", "fill-opacity", "font-size", "opacity", "stroke", "stroke-dasharray", "stroke-dashoffset",
+        "stroke-linecap", "stroke-linejoin", "stroke-opacity", "stroke-width", "text-anchor",
+    }  # fmt: skip
+    assert {name for part in ElementTree.fromstring(draw("a")).iter() for name in part.keys()} <= known  # noqa: SIM118
+
+
+def test_a_mark_lies_on_the_point_it_speaks_of() -> None:
+    """The mark of a mean lies where Matplotlib put the mean's own dot."""
+    root = ElementTree.fromstring(figures.scores([score_curve(sizes=(100, 300))]))
+    marks = {m[0].text: m for m in root.iter("circle")}
+    dots = {(float(u.get("x", "nan")), float(u.get("y", "nan"))) for u in root.iter("use")}
+    means = [text for text in marks if text and "mean" in text]
+    assert len(means) == 2
+    for text in means:
+        at = [float(marks[text].get(c, "nan")) for c in ("cx", "cy")]
+        assert any(np.allclose(at, dot, atol=0.06) for dot in dots)
+    assert "100 images, frozen, mean: 31.3 ± 1.0%" in means
 
 
 def test_a_label_that_looks_like_markup_mathematics_or_a_colour_is_drawn_as_it_is() -> None:

@@ -1,7 +1,9 @@
 """The report's plots, as SVG text to put inside a page: the long tail, loss curves, scores by number of images.
 
 Colours are CSS variables with a fallback, so one figure serves a light and a dark page; text stays text in the page's
-own font; ids are prefixed, so that several figures share a page. Equal inputs give equal bytes. About 0.1 s a figure.
+own font; ids are prefixed, so that several figures share a page. Nothing is in a `style` attribute, which a strict page forbids.
+On each point lies a mark, an empty circle of class `mark` whose title says what the point is. Equal inputs give equal bytes.
+About 0.1 s a figure.
 """
 
 import html
@@ -35,15 +37,22 @@ _VARIABLES = {
     **{c: f"var(--s{i}, {f})" for i, (c, f) in enumerate(zip(
         SCALE, ("#472d7b", "#3b528b", "#2c728e", "#1f8f86", "#2a9d68", "#5a9b2f"), strict=True))},
 }  # fmt: skip
+Mark = tuple[float, float, str]
+"""A point in the data's units, and what it is in words."""
 AHEAD = 3
 """How far past the largest set the fitted line is drawn, as a factor."""
 _WINDOWS = 150
+_REACH = 7  # radius of a mark, in CSS pixels
 
 
 class Drawn(str):
     """SVG text for inside a page, with the figure it was drawn from, for files of it (`figure_files.py`)."""
 
     figure: Figure
+
+    def __html__(self) -> str:
+        """Itself: its labels are escaped, and a template puts it into a page as it is."""
+        return self
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,7 +120,12 @@ def rank_frequency(counts: pl.DataFrame, *, prefix: str = "tail") -> Drawn:
     axes.set_ylabel("images", color=MUTED)
     _log_ticks(axes.xaxis)
     _log_ticks(axes.yaxis)
-    return _svg(figure, prefix, "Images of each label against its rank on logarithmic axes")
+    marks: list[Mark] = []
+    for ranked, what in ((filled, "with ancestors"), (given, "given")):
+        for rank in _marked(len(ranked)):
+            name, count = ranked.row(rank - 1)
+            marks.append((rank, count, f"{shorten(name, 60)}: {count:,} images {what}, rank {rank:,}"))
+    return _svg(figure, prefix, "Images of each label against its rank on logarithmic axes", marks)
 
 
 def run_curves(curves: Sequence[RunCurve], *, what: str = "loss", prefix: str = "loss") -> Drawn:
@@ -130,15 +144,20 @@ def run_curves(curves: Sequence[RunCurve], *, what: str = "loss", prefix: str = 
     figure, axes = _axes(470, 350)
     axes.set_xscale("log")
     colors = size_colors([c.num_train_images for c in curves])
+    marks: list[Mark] = []
     for curve in curves:
         x, y = _windows(np.asarray(curve.images, float), np.asarray(curve.value, float))
         dot = "o" if len(x) == 1 else ""
         axes.plot(x, y, color=colors[curve.num_train_images], lw=1.3, alpha=0.85, marker=dot, ms=4)
+        of = f"{curve.num_train_images:,} images"
+        marks += [
+            (x[i - 1], y[i - 1], f"{of}: {what} {y[i - 1]:.3g} at {short(x[i - 1])} seen") for i in _marked(len(x), 8)
+        ]
     axes.set_xlabel("images seen", color=MUTED)
     axes.set_ylabel(what, color=MUTED)
     _log_ticks(axes.xaxis)
     axes.yaxis.set_major_locator(MaxNLocator(6))
-    return _svg(figure, prefix, f"{what} against images seen, one line a run")
+    return _svg(figure, prefix, f"{what} against images seen, one line a run", marks)
 
 
 def scores(curves: Sequence[ScoreCurve], *, prefix: str = "score") -> Drawn:
@@ -160,8 +179,9 @@ def scores(curves: Sequence[ScoreCurve], *, prefix: str = "score") -> Drawn:
     last = sizes[-1] * AHEAD
     axes.set_xlim(sizes[0] / 1.35, last * 1.35)
     axes.set_ylim(*_score_limits(curves, last))
+    marks: list[Mark] = []
     for curve, color in zip(curves, (ACCENT, SECOND), strict=False):
-        _score_curve(axes, curve, color, last)
+        marks += _score_curve(axes, curve, color, last)
     ticks = [*sizes, last] if len(sizes) <= 6 else [*sizes[:: math.ceil(len(sizes) / 5)], last]
     axes.set_xticks(ticks, [short(x) for x in ticks])
     axes.xaxis.set_minor_locator(NullLocator())
@@ -169,7 +189,7 @@ def scores(curves: Sequence[ScoreCurve], *, prefix: str = "score") -> Drawn:
     axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:g}%".replace("-", "−")))
     axes.set_xlabel("pretraining images", color=MUTED)
     what = " and ".join(f"{c.task}, {c.mode}, {c.metric}" for c in curves)
-    return _svg(figure, prefix, f"Score against number of pretraining images: {what}")
+    return _svg(figure, prefix, f"Score against number of pretraining images: {what}", marks)
 
 
 def size_colors(sizes: Sequence[int]) -> dict[int, str]:
@@ -179,13 +199,13 @@ def size_colors(sizes: Sequence[int]) -> dict[int, str]:
     return {size: SCALE[round(i * (len(SCALE) - 1) / steps)] for i, size in enumerate(distinct)}
 
 
-def css(color: str) -> str:
-    """The CSS colour that a stand-in becomes, for the key beside a figure.
+def name_of(color: str) -> str:
+    """The name of the colour that a stand-in becomes, a class of the page's style, for the key beside a figure.
 
-    >>> css(ACCENT)
-    'var(--accent, #0a6c8f)'
+    >>> name_of(ACCENT)
+    'accent'
     """
-    return _VARIABLES[color]
+    return _VARIABLES[color].removeprefix("var(--").split(",")[0]
 
 
 def short(number: float) -> str:
@@ -209,7 +229,7 @@ def shorten(text: str, length: int) -> str:
     return text if len(text) <= length else text[: length - 1].rstrip() + "…"
 
 
-def _score_curve(axes: Axes, curve: ScoreCurve, color: str, last: float) -> None:
+def _score_curve(axes: Axes, curve: ScoreCurve, color: str, last: float) -> list[Mark]:
     if curve.untrained is not None:
         axes.axhline(100 * curve.untrained, color=color, lw=1.1, ls=(0, (5, 4)), alpha=0.8, zorder=1)
     if curve.fit is not None:
@@ -232,6 +252,16 @@ def _score_curve(axes: Axes, curve: ScoreCurve, color: str, last: float) -> None
     x, y = means["num_train_images"], means["mean"] * 100
     axes.errorbar(x, y, yerr=half, fmt="none", ecolor=color, elinewidth=1.4, capsize=3, zorder=4)
     axes.plot(x, y, ls="", marker="o", ms=6.5, mfc=color, mec=PAPER, mew=1.2, zorder=6)
+    marks: list[Mark] = []
+    for size, seed, value in points.select("num_train_images", "seed", "value").sort(pl.all()).iter_rows():
+        marks.append((size * beside, 100 * value, f"{size:,} images, seed {seed}: {value:.1%}"))
+    for size, mean, width in means.select("num_train_images", "mean", "half").iter_rows():
+        interval = "" if width is None else f" ± {100 * width:.1f}"
+        marks.append((size, 100 * mean, f"{size:,} images, {curve.mode}, mean: {100 * mean:.1f}{interval}%"))
+    if curve.fit is not None:
+        ahead = predict(curve.fit, x=last)[0]
+        marks.append((last, 100 * ahead, f"{last:,.0f} images, if the line goes on: {ahead:.1%}"))
+    return marks
 
 
 def _score_limits(curves: Sequence[ScoreCurve], last: float) -> tuple[float, float]:
@@ -249,6 +279,11 @@ def _score_limits(curves: Sequence[ScoreCurve], last: float) -> tuple[float, flo
 
 def _ranked(counts: pl.DataFrame, column: str) -> pl.DataFrame:
     return counts.filter(pl.col(column) > 0).sort(column, "label", descending=[True, False]).select("name", column)
+
+
+def _marked(count: int, most: int = 40) -> list[int]:
+    """Up to `most` ranks from 1 to `count`, about evenly apart on a logarithmic axis."""
+    return sorted({round(x) for x in np.geomspace(1, count, min(count, most)).tolist()}) if count else []
 
 
 def _examples(count: int) -> list[int]:
@@ -272,7 +307,7 @@ def _windows(x: NDArray[np.float64], y: NDArray[np.float64]) -> tuple[NDArray[np
 def _axes(width: int, height: int) -> tuple[Figure, Axes]:
     """A figure whose units are CSS pixels when shown at `width`."""
     with _style():
-        figure = Figure(figsize=(width / 72, height / 72), layout="constrained")
+        figure = Figure(figsize=(width / 72, height / 72), dpi=72, layout="constrained")
         axes = figure.add_subplot()
     axes.set_axisbelow(True)
     axes.grid(axis="y", color=GRID, lw=0.8)
@@ -298,8 +333,8 @@ def _style() -> AbstractContextManager[None]:
     )
 
 
-def _svg(figure: Figure, prefix: str, label: str) -> Drawn:
-    """SVG for inside a page: no prolog, no outside names, prefixed ids, CSS colours, the page's font."""
+def _svg(figure: Figure, prefix: str, label: str, marks: Sequence[Mark]) -> Drawn:
+    """SVG for inside a page: no prolog, no outside names, prefixed ids, CSS colours, the page's font; marks above all."""
     buffer = io.StringIO()
     nothing = {"Date": None, "Creator": None, "Format": None, "Type": None}
     with _style(), warnings.catch_warnings():
@@ -313,9 +348,17 @@ def _svg(figure: Figure, prefix: str, label: str) -> Drawn:
     body = re.sub(r"<[^>]*>", lambda m: _tag(m[0], prefix, used), body)  # tags only: text may look like anything
     box = view[1] if view else "0 0 1 1"
     start = f'<svg viewBox="{box}" role="img" aria-label="{html.escape(label)}" stroke-linejoin="round">'
-    drawn = Drawn(f"{start}{body.strip()}\n")
+    circles = "\n".join(_circle(figure, mark) for mark in marks)
+    drawn = Drawn(f"{start}{body.strip().removesuffix('</svg>')}{circles}\n</svg>\n")
     drawn.figure = figure
     return drawn
+
+
+def _circle(figure: Figure, mark: Mark) -> str:
+    """A mark where its point was drawn."""
+    x, y = figure.axes[0].transData.transform(mark[:2])
+    place = f'cx="{x:.1f}" cy="{figure.bbox.height - y:.1f}" r="{_REACH}"'
+    return f'<circle class="mark" {place} fill="none"><title>{html.escape(mark[2])}</title></circle>'
 
 
 def _tag(tag: str, prefix: str, used: set[str]) -> str:
@@ -323,5 +366,12 @@ def _tag(tag: str, prefix: str, used: set[str]) -> str:
     tag = tag.replace('clip-path="url(#', f'clip-path="url(#{prefix}-').replace('xlink:href="#', f'href="#{prefix}-')
     tag = re.sub(r" ?font-family: [^;\"]*;?", "", tag)
     tag = re.sub(r' transform="rotate\(-?0 [^"]*\)"', "", tag)
+    tag = re.sub(r' style="([^"]*)"', lambda m: _attributes(m[1]), tag)
     tag = re.sub("|".join(_VARIABLES), lambda m: _VARIABLES[m[0]], tag)
     return re.sub(r"\s*\n\s*", " ", tag)
+
+
+def _attributes(style: str) -> str:
+    """CSS declarations as attributes; SVG has one of the same name for all that Matplotlib writes."""
+    pairs = (one.split(":", 1) for one in style.split(";") if one.strip())
+    return "".join(f' {name.strip()}="{value.strip()}"' for name, value in pairs)

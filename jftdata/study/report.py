@@ -1,7 +1,7 @@
 """The report: one HTML page that needs nothing else, with a section for everything that is known.
 
-It loads nothing, runs no script, reads in light and dark and on paper, and escapes every label and path. Equal inputs
-give equal bytes. Cost: one pass over the catalog and about a hundred small pictures; a second or two.
+It loads nothing, reads in light and dark, on a phone, on paper and without scripts, and escapes every label and path (`page.py`).
+Equal inputs give equal bytes. Cost: one pass over the catalog and about a hundred small pictures; a second or two.
 """
 
 from collections.abc import Mapping, Sequence
@@ -9,16 +9,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import polars as pl
-from markupsafe import Markup
 
-from jftdata import __version__, storage, tail
+from jftdata import storage, tail
 from jftdata.catalog import Catalog
 from jftdata.checkpoint import Checkpoint
 from jftdata.errors import BadArgument, BadInput
 from jftdata.results import Results
-from jftdata.study import figures, report_catalog, report_findings, report_predictions, report_scores
+from jftdata.study import figures, page, report_catalog, report_findings, report_predictions, report_scores
 from jftdata.study.report_findings import Overlap
 
 TEMPLATE = "report.html.jinja"
@@ -90,14 +88,11 @@ def write(report: Report, out: Path | str) -> Path:
 
 def render(report: Report) -> str:
     """The page as text; raises what `write` raises."""
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=jinja2.StrictUndefined,
-        trim_blocks=True, lstrip_blocks=True,
-    )  # fmt: skip
-    environment.filters["comma"] = lambda n: f"{n:,}"
-    environment.filters["duration"] = duration
-    page = {"report": report, "version": __version__, "paper_overlap": report_findings.PAPER_OVERLAP}
-    return environment.get_template(TEMPLATE).render(page | _sections(report)) + "\n"
+    values = {
+        "report": report, "title": report.title, "paper_overlap": report_findings.PAPER_OVERLAP,
+        "took": None if report.seconds is None else duration(report.seconds), **_sections(report),
+    }  # fmt: skip
+    return page.render(TEMPLATE, values)
 
 
 def duration(seconds: float) -> str:
@@ -116,67 +111,62 @@ def duration(seconds: float) -> str:
 
 def _sections(report: Report) -> dict[str, Any]:
     catalog = report.catalog
-    page: dict[str, Any] = dict.fromkeys(
+    found: dict[str, Any] = dict.fromkeys(
         ("numbers", "sheet", "tree", "tail", "duplicates", "noise", "training", "scores", "hero", "predictions")
     )
     finding, detail = "", ""
     if catalog is not None:
         counts = tail.label_counts(catalog)
-        page["numbers"] = report_catalog.numbers(catalog, counts)
-        page["sheet"] = report_catalog.contact_sheet(catalog, seed=SEED)
-        page["tree"] = report_catalog.tree(catalog.hierarchy, counts, num_images=len(catalog))
-        page["tail"] = report_catalog.long_tail(counts) | {"svg": Markup(figures.rank_frequency(counts))}
+        found["numbers"] = report_catalog.numbers(catalog, counts)
+        found["sheet"] = report_catalog.contact_sheet(catalog, seed=SEED)
+        found["tree"] = report_catalog.tree(catalog.hierarchy, counts, num_images=len(catalog))
+        found["tail"] = report_catalog.long_tail(counts) | {"svg": figures.rank_frequency(counts)}
         finding = f"{len(catalog):,} images with {int((counts['num_given'] > 0).sum()):,} labels."
         if report.pairs is not None:
-            page["duplicates"] = report_findings.duplicates(catalog, report.pairs)
-            finding += f" {page['duplicates']['num_pairs']:,} near-duplicate pairs."
+            found["duplicates"] = report_findings.duplicates(catalog, report.pairs)
+            finding += f" {found['duplicates']['num_pairs']:,} near-duplicate pairs."
         if report.audit is not None:
-            page["noise"] = report_findings.noise(
+            found["noise"] = report_findings.noise(
                 catalog, report.audit, label=report.noise_label, wrong_labels=report.wrong_labels
             )
-            share = page["noise"]["num_nearer"] / page["noise"]["num_audited"]
+            share = found["noise"]["num_nearer"] / found["noise"]["num_audited"]
             finding += f" {100 * share:.0f}% of given labels look more like another label."
-    page["overlaps"] = report_findings.overlaps(catalog, report.overlap)
+    found["overlaps"] = report_findings.overlaps(catalog, report.overlap)
     if report.checkpoints:
-        page["training"] = _safe(report_scores.training(report.checkpoints))
+        found["training"] = report_scores.training(report.checkpoints)
     if report.results is not None:
         curves = report_scores.score_curves(report.results)
         if curves:
             finding, detail = report_scores.headline(curves, judged_on=report.judged_on)
-            page["hero"] = _safe(report_scores.panels([report_scores.headline_curve(curves)], prefix="hero")[0])
-        page["scores"] = {
-            "panels": [_safe(p) for p in report_scores.panels(curves, prefix="score")],
+            found["hero"] = report_scores.panels([report_scores.headline_curve(curves)], prefix="hero")[0]
+        found["scores"] = {
+            "panels": report_scores.panels(curves, prefix="score"),
             "table": report_scores.score_table(curves),
             "rows": report_scores.all_rows(report.results),
             "compared": report.results.rows["num_copies"].is_not_null().any(),
         }
-    page["predictions"] = report_predictions.predictions(report.transfers)
-    return page | {
+    found["predictions"] = report_predictions.predictions(report.transfers)
+    return found | {
         "finding": finding,
         "detail": detail,
-        "problems": _problems(page),
+        "problems": _problems(found),
         "fingerprints": _fingerprints(report),
     }
 
 
-def _safe(view: dict[str, Any]) -> dict[str, Any]:
-    """The view with its SVG, which figures.py wrote and escaped, marked as safe."""
-    return view | {"svg": Markup(view["svg"]) if view["svg"] else None}
-
-
-def _problems(page: Mapping[str, Any]) -> list[str]:
+def _problems(found: Mapping[str, Any]) -> list[str]:
     """Images the page wanted to show and could not read, each once."""
-    shown = list(page["sheet"] or [])
-    for view in [*(page["duplicates"] or {}).get("spread", []), *(page["duplicates"] or {}).get("odd", [])]:
+    shown = list(found["sheet"] or [])
+    for view in [*(found["duplicates"] or {}).get("spread", []), *(found["duplicates"] or {}).get("odd", [])]:
         shown += [view["a"], view["b"]]
-    for overlap in page["overlaps"]:
+    for overlap in found["overlaps"]:
         shown += [x for view in overlap["pairs"] for x in (view["a"], view["b"])]
-    shown += [image["picture"] for b in (page["noise"] or {}).get("bins", []) for image in b["images"]]
+    shown += [image["picture"] for b in (found["noise"] or {}).get("bins", []) for image in b["images"]]
     return sorted({f"{x.source}: {x.problem}" for x in shown if x.problem is not None})
 
 
 def _fingerprints(report: Report) -> list[tuple[str, str]]:
-    found = [("catalog", report.catalog.fingerprint[:12])] if report.catalog is not None else []
+    names = [("catalog", report.catalog.fingerprint[:12])] if report.catalog is not None else []
     if report.catalog is not None:
-        found += [(f"made from {role}", value[:12]) for role, value in sorted(report.catalog.sidecar.inputs.items())]
-    return found
+        names += [(f"made from {role}", value[:12]) for role, value in sorted(report.catalog.sidecar.inputs.items())]
+    return names

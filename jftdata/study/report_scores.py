@@ -140,7 +140,7 @@ def panels(curves: Sequence[ScoreCurve], *, prefix: str) -> list[dict[str, Any]]
     views = []
     for number, task in enumerate(dict.fromkeys(c.task for c in curves)):
         some = [c for c in curves if c.task == task]
-        keys = [{"color": figures.css(color), "text": f"{c.mode}: {verdict(c)}"}
+        keys = [{"color": figures.name_of(color), "text": f"{c.mode}: {verdict(c)}"}
                 for c, color in zip(some, (figures.ACCENT, figures.SECOND), strict=False)]  # fmt: skip
         metrics = ", ".join(dict.fromkeys(c.metric for c in some))
         svg = figures.scores(some[:2], prefix=f"{prefix}{number}")
@@ -161,6 +161,7 @@ def training(checkpoints: Sequence[Checkpoint]) -> dict[str, Any]:
         trained = c.num_train_images if rows else 0
         last = statistics.fmean(r["loss"] for r in rows[-max(1, len(rows) // 20) :]) if rows else None
         runs.append({
+            "name": c.path.name, "epochs": f"{c.config['total_epochs']:g}" if "total_epochs" in c.config else "",
             "images": trained, "seed": c.config.get("seed", ""), "architecture": c.config.get("architecture", ""),
             "steps": int(c.sidecar.facts.get("num_steps", len(rows))), "loss": last, "loss_text": _number(last),
             "rate": statistics.median(r["images_per_second"] for r in rows) if rows else None,
@@ -172,7 +173,7 @@ def training(checkpoints: Sequence[Checkpoint]) -> dict[str, Any]:
         if scored:
             seen, score = [r["images"] for r in scored], [r["mAP@100"] for r in scored]
             validated.append(RunCurve(num_train_images=trained, images=seen, value=score))
-    keys = [{"color": figures.css(color), "text": f"{size:,} images"}
+    keys = [{"color": figures.name_of(color), "text": f"{size:,} images"}
             for size, color in figures.size_colors([c.num_train_images for c in curves]).items()]  # fmt: skip
     svg = figures.run_curves(curves) if curves else None
     scores = figures.run_curves(validated, what="mAP@100", prefix="validation") if validated else None
