@@ -9,8 +9,6 @@ distance of 10, recall is taken over all distances. Writes `results/copies_<hard
 """
 
 import argparse
-import datetime
-import os
 import platform
 import tempfile
 import time
@@ -18,6 +16,7 @@ import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
+import measuring
 import numpy as np
 import polars as pl
 import pyarrow.parquet as pq
@@ -27,7 +26,6 @@ from jftdata.changes import KINDS, change
 from jftdata.hashing import keyed_order
 from jftdata.images import EXTENSIONS, decode, encode_jpeg
 
-RESULTS = Path(__file__).parent / "results"
 SETS = ("photos", "tiny_imagenet", "world")
 
 
@@ -40,9 +38,7 @@ def main() -> None:
     parser.add_argument("--without-imagededup", action="store_true")
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
-    cores = len(os.sched_getaffinity(0))
-    to = RESULTS / f"copies_cpu{cores}_{datetime.date.today():%Y%m}.csv"
-    about = {"jftdata": __version__, "python": platform.python_version(), "cores": cores, "seed": given.seed}
+    about = {"jftdata": __version__, "python": platform.python_version(), "cores": measuring.CORES, "seed": given.seed}
     rows: list[dict[str, object]] = []
     for name in given.sets:
         with tempfile.TemporaryDirectory() as folder:
@@ -55,7 +51,7 @@ def main() -> None:
                     for kind, value in recalls(scores).items():
                         row = {"set": name, "base": num["base"], "copies": num["originals"], "kind": kind}
                         rows.append({**row, "method": label, "recall_at_99": value, "seconds": seconds, **about})
-                    pl.DataFrame(rows).write_csv(to)
+                    measuring.write("copies", rows)
             done = pl.DataFrame(rows).filter(pl.col("set") == name)
             with pl.Config(tbl_rows=40, tbl_hide_dataframe_shape=True):
                 print(done.pivot("method", index="kind", values="recall_at_99"))

@@ -4,19 +4,15 @@ Writes `results/demo_<hardware>_<yyyymm>.csv` (one row a run) and `results/demo_
 """
 
 import argparse
-import datetime
-import os
 import platform
 import resource
 import tempfile
 import time
 from pathlib import Path
 
-import polars as pl
+import measuring
 
 from jftdata import __version__
-
-RESULTS = Path(__file__).parent / "results"
 
 
 def main() -> None:
@@ -29,22 +25,19 @@ def main() -> None:
     began = time.monotonic()
     made = demo.run(out)
     seconds = time.monotonic() - began
-    cores = len(os.sched_getaffinity(0))
     own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     child = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
-    tag = f"cpu{cores}_{datetime.date.today():%Y%m}"
     row = {
         "jftdata": __version__,
         "python": platform.python_version(),
-        "cores": cores,
+        "cores": measuring.CORES,
         "wall_seconds": round(seconds, 1),
         "peak_memory_gib_main": round(own / 2**20, 2),
         "peak_memory_gib_largest_worker": round(child / 2**20, 2),
         "report_kib": made.report.stat().st_size // 1024,
     }
-    RESULTS.mkdir(exist_ok=True)
-    pl.DataFrame([row]).write_csv(RESULTS / f"demo_{tag}.csv")
-    study.fit_log(made.results).write_csv(RESULTS / f"demo_fits_{tag}.csv")
+    measuring.write("demo", [row])
+    measuring.write("demo_fits", study.fit_log(made.results))
     print(row)
 
 

@@ -12,9 +12,7 @@ least 0.05 in both. Writes `results/detection_<hardware>_<yyyymm>.csv`; `relativ
 """
 
 import argparse
-import csv
 import dataclasses
-import datetime
 import itertools
 import os
 import platform
@@ -25,7 +23,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-RESULTS = Path(__file__).parent / "results"
+import measuring
+
 FIELDS = [
     "head",
     "work",
@@ -221,7 +220,7 @@ def from_files(folder: Path, recipe: Any, batch: int) -> Callable[[int], Any]:
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument(
-        "--smoke", action="store_true", help="small images and one turn, to see that it runs; a note in the CSV says so"
+        "--smoke", action="store_true", help="small images and one turn, to see that it runs; writes no CSV"
     )
     arguments = parser.parse_args()
     import torch
@@ -256,24 +255,18 @@ def main() -> None:
             max(mine),
             statistics.median(a / b for a, b in zip(mine, bar, strict=True)),
         ]
-        note = f"{'smoke run, one turn; ' if arguments.smoke else ''}{versions}"
         rows.append(
             dict(
                 zip(
                     FIELDS,
-                    [*what, *(round(x, 3) for x in (*numbers, statistics.median(spent[what]))), batch, side, note],
+                    [*what, *(round(x, 3) for x in (*numbers, statistics.median(spent[what]))), batch, side, versions],
                     strict=True,
                 )
             )
         )
         print(*rows[-1].values(), sep="\t")
-    tag = name.split()[-1].lower() if gpu else f"cpu{os.cpu_count()}"
-    out = RESULTS / f"detection_{tag}_{datetime.date.today():%Y%m}.csv"
-    with out.open("w", newline="") as file:
-        writer = csv.DictWriter(file, FIELDS)
-        writer.writeheader()
-        writer.writerows(rows)
-    print(out)
+    if not arguments.smoke:
+        print(measuring.write("detection", rows, gpu=True))
 
 
 if __name__ == "__main__":

@@ -9,14 +9,13 @@ Writes `results/embedders_<hardware>_<yyyymm>.csv`.
 """
 
 import argparse
-import datetime
-import os
 import platform
 import tempfile
 import time
 from functools import partial
 from pathlib import Path
 
+import measuring
 import numpy as np
 import polars as pl
 import pyarrow.parquet as pq
@@ -29,7 +28,6 @@ from jftdata.hashing import keyed_order
 from jftdata.hierarchy import Hierarchy
 from jftdata.pixels import PLACE, map_images
 
-RESULTS = Path(__file__).parent / "results"
 SETS = {"tiny_imagenet": 10_000, "world": 5_000}
 
 
@@ -42,9 +40,9 @@ def main() -> None:
     parser.add_argument("--work", type=Path, help="keep sets and networks here, and go on from them")
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
-    cores = len(os.sched_getaffinity(0))
-    to = RESULTS / f"embedders_cpu{cores}_{datetime.date.today():%Y%m}.csv"
-    about = {"jftdata": __version__, "torch": torch.__version__, "python": platform.python_version(), "cores": cores}
+    to = measuring.csv_path("embedders")
+    versions = {"jftdata": __version__, "torch": torch.__version__, "python": platform.python_version()}
+    about = versions | {"cores": measuring.CORES}
     for name in given.sets:
         rows = []
         with tempfile.TemporaryDirectory() as temporary:
@@ -83,7 +81,7 @@ def main() -> None:
             )
         if to.exists():
             made = pl.concat([pl.read_csv(to).filter(pl.col("set") != name), made])
-        made.sort("set", maintain_order=True).write_csv(to)
+        measuring.write("embedders", made.sort("set", maintain_order=True))
 
 
 def read(name: str, data: Path, to: Path, seed: int) -> Catalog:

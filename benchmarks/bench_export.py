@@ -9,7 +9,6 @@ to the end of the call, and again with `sync` after it, since jftdata syncs what
 """
 
 import argparse
-import datetime
 import itertools
 import os
 import platform
@@ -20,11 +19,11 @@ import tempfile
 import time
 from pathlib import Path
 
+import measuring
 import numpy as np
 import simplejpeg
 from PIL import Image
 
-RESULTS = Path(__file__).parent / "results"
 WIDTH, HEIGHT, QUALITY = 800, 600, 90
 
 
@@ -75,7 +74,7 @@ def main() -> None:
     parser.add_argument("folder", nargs="?", type=Path, help="where to work; a temporary one by default")
     parser.add_argument("--photos", type=Path, help="a folder of .jpg to make the images of")
     parser.add_argument("--num-bytes", type=float, default=1e9)
-    parser.add_argument("--workers", type=int, default=len(os.sched_getaffinity(0)))
+    parser.add_argument("--workers", type=int, default=measuring.CORES)
     parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
     progress.set_quiet(True)
@@ -126,14 +125,12 @@ def main() -> None:
                 statistics.median(mine / base for mine, base in zip(values, speeds["cp -r", synced], strict=True)), 3
             ),
             "rounds": options.rounds, "images": name, "num_images": num_images, "mean_bytes": num_bytes // num_images,
-            "page_cache": "warm", "workers": options.workers, "cores": len(os.sched_getaffinity(0)),
+            "page_cache": "warm", "workers": options.workers, "cores": measuring.CORES,
             "jftdata": __version__, "python": platform.python_version(), "polars": pl.__version__,
         }
         for (way, synced), values in speeds.items()
     ]  # fmt: skip
-    RESULTS.mkdir(exist_ok=True)
-    tag = f"cpu{len(os.sched_getaffinity(0))}_{datetime.date.today():%Y%m}"
-    pl.DataFrame(rows).write_csv(RESULTS / f"export_{tag}.csv")
+    measuring.write("export", rows)
     with pl.Config(tbl_rows=20, tbl_width_chars=140):
         print(pl.DataFrame(rows).select("way", "synced", "megabytes_per_second", "least", "most", "ratio_to_cp"))
 

@@ -12,9 +12,7 @@ address space than they have after their imports: on 1 rank, which must fail, an
 """
 
 import argparse
-import datetime
 import json
-import os
 import platform
 import resource
 import statistics
@@ -24,7 +22,8 @@ import tempfile
 import time
 from pathlib import Path
 
-RESULTS = Path(__file__).parent / "results"
+import measuring
+
 IMAGES, FEATURES, LABELS = 1024, 2048, 18_291
 MANY, MANY_FEATURES, MANY_IMAGES, LIMIT_GIB = 1_000_000, 512, 64, 2.5
 LOSSES = ("logistic", "softmax", "tree-softmax")
@@ -178,7 +177,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--steps", type=int, default=5)
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
-    parser.add_argument("--out", type=Path, default=RESULTS)
+    parser.add_argument("--out", type=Path, default=measuring.RESULTS)
     parser.add_argument("--only", nargs="+", help=argparse.SUPPRESS)
     asked = parser.parse_args()
     if asked.only:
@@ -188,11 +187,9 @@ def main() -> None:
         else:
             print(json.dumps(many(int(rest[0]), int(rest[1]), rest[2], int(rest[3]))))
         return
-    import polars as pl
     import torch
 
-    cores = len(os.sched_getaffinity(0))
-    machine = f"{cores} cores, torch {torch.__version__}"
+    machine = f"{measuring.CORES} cores, torch {torch.__version__}"
     if asked.device == "cuda":
         machine = f"{torch.cuda.get_device_name()}, torch {torch.__version__}"
     print(f"{platform.processor() or platform.machine()}, {machine}, seed 0", flush=True)
@@ -201,9 +198,7 @@ def main() -> None:
     def note(row: dict[str, object]) -> None:
         rows.append({**row, "machine": machine})
         print(row, flush=True)
-        asked.out.mkdir(exist_ok=True)
-        tag = f"{'gpu' if asked.device == 'cuda' else f'cpu{cores}'}_{datetime.date.today():%Y%m}"
-        pl.DataFrame(rows, infer_schema_length=None).write_csv(asked.out / f"head_{tag}.csv")
+        measuring.write("head", rows, gpu=asked.device == "cuda", folder=asked.out)
 
     for loss in LOSSES:
         for precision in ("bf16", "fp32"):

@@ -9,7 +9,6 @@ that the page cache holds: `decode` only reads and decodes strictly with simplej
 """
 
 import argparse
-import datetime
 import multiprocessing
 import os
 import platform
@@ -20,11 +19,11 @@ import time
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
+import measuring
 import numpy as np
 import simplejpeg
 from PIL import Image
 
-RESULTS = Path(__file__).parent / "results"
 WIDTH, HEIGHT, QUALITY = 500, 375, 90
 VARIANTS = 20  # images of one scene, each with other noise
 CHUNK = 2048
@@ -86,7 +85,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", nargs="?", type=Path, help="where the images are kept; a temporary one by default")
     parser.add_argument("--num-images", type=int, default=16_000)
-    parser.add_argument("--workers", type=int, default=len(os.sched_getaffinity(0)))
+    parser.add_argument("--workers", type=int, default=measuring.CORES)
     parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
     progress.set_quiet(True)
@@ -111,14 +110,12 @@ def main() -> None:
                 statistics.median(mine / base for mine, base in zip(speeds[way], speeds["decode"], strict=True)), 3
             ),
             "rounds": options.rounds, "num_images": len(paths), "mean_bytes": num_bytes // len(paths),
-            "workers": options.workers, "cores": len(os.sched_getaffinity(0)), "jftdata": __version__,
+            "workers": options.workers, "cores": measuring.CORES, "jftdata": __version__,
             "python": platform.python_version(), "polars": pl.__version__,
         }
         for way in ways
     ]  # fmt: skip
-    RESULTS.mkdir(exist_ok=True)
-    tag = f"cpu{len(os.sched_getaffinity(0))}_{datetime.date.today():%Y%m}"
-    pl.DataFrame(rows).write_csv(RESULTS / f"ingest_{tag}.csv")
+    measuring.write("ingest", rows)
     print(pl.DataFrame(rows).select("way", "images_per_second", "least", "most", "ratio_to_decode"))
 
 

@@ -7,18 +7,13 @@ vectors, beside the recall the join itself reports. Each size runs in a process 
 """
 
 import argparse
-import datetime
 import json
 import math
-import os
-import subprocess
-import sys
 import time
-from pathlib import Path
 
+import measuring
 import numpy as np
 
-RESULTS = Path(__file__).parent / "results"
 DIMENSIONS, CLUSTERS, NUM_TEST = 256, 20_000, 50_000
 
 
@@ -91,27 +86,16 @@ def main() -> None:
     if asked.only:
         print(json.dumps(run(*asked.only)))
         return
-    import polars as pl
-
     rows: list[dict[str, object]] = []
     for num, num_test in [*((n, 0) for n in asked.sizes), (max(asked.sizes), NUM_TEST)]:
-        command = [sys.executable, __file__, "--only", str(num), str(num_test)]
-        done = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-        assert done.stdout is not None
-        text = done.stdout.read()
-        _, status, usage = os.wait4(done.pid, 0)
-        if status:
-            raise SystemExit(f"{num} vectors failed with {status}")
-        row = {**json.loads(text.splitlines()[-1]), "peak_gib": round(usage.ru_maxrss / 2**20, 2)}
+        row = measuring.alone("--only", num, num_test)
         last = rows[-1] if rows and not num_test else None
         row["growth_exponent"] = (
             round(math.log(row["seconds"] / last["seconds"]) / math.log(num / last["num"]), 2) if last else None
         )
         rows.append(row)
         print(row, flush=True)
-        RESULTS.mkdir(exist_ok=True)
-        tag = f"cpu{len(os.sched_getaffinity(0))}_{datetime.date.today():%Y%m}"
-        pl.DataFrame(rows).write_csv(RESULTS / f"join_{tag}.csv")
+        measuring.write("join", rows)
 
 
 if __name__ == "__main__":

@@ -16,22 +16,20 @@ With `--small` everything is small and nothing is written.
 """
 
 import argparse
-import datetime
+import json
 import os
 import platform
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import measuring
 import numpy as np
 from bench_ingest import in_processes, write_images
 
-RESULTS = Path(__file__).parent / "results"
 BATCH = 256
 MEMORY_ROWS, MEMORY_FILES = 1_000_000, 64
 
@@ -131,8 +129,8 @@ def resident() -> float:
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
 
 
-def memory(folder: Path, rows: int, workers: int) -> None:
-    """Prints seconds, MiB when 50 batches are done, and MiB at the end."""
+def memory(folder: Path, rows: int, workers: int) -> dict[str, float]:
+    """Seconds, MiB when 50 batches are done, and MiB at the end."""
     from jftdata import subset
     from jftdata.pretrain.augment import Augmentation
     from jftdata.pretrain.input import batches
@@ -147,7 +145,7 @@ def memory(folder: Path, rows: int, workers: int) -> None:
     for step, _ in enumerate(batches(everything.catalog, places, Augmentation(36, 32), **options)):
         if step == min(50, steps // 2):
             first = resident()
-    print(time.perf_counter() - began, first, resident())
+    return {"seconds": time.perf_counter() - began, "mib_at_first": first, "mib_at_end": resident()}
 
 
 def reduced(folder: Path) -> dict[str, Any]:
@@ -177,7 +175,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", nargs="?", type=Path, help="where the images are kept; a temporary one by default")
     parser.add_argument("--num-images", type=int, default=8192)
-    parser.add_argument("--workers", type=int, default=len(os.sched_getaffinity(0)))
+    parser.add_argument("--workers", type=int, default=measuring.CORES)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--photos", type=Path, action="append", default=[])
     parser.add_argument("--small", action="store_true")
@@ -189,7 +187,7 @@ def main() -> None:
     folder = options.folder or Path(tempfile.mkdtemp())
     folder.mkdir(parents=True, exist_ok=True)
     if options.memory:
-        memory(folder, options.memory, options.workers)
+        print(json.dumps(memory(folder, options.memory, options.workers)))
         return
 
     import polars as pl
@@ -236,24 +234,22 @@ def main() -> None:
     ]  # fmt: skip
     many = MEMORY_ROWS // 20 if options.small else MEMORY_ROWS
     million(folder, many)
-    again = [sys.executable, __file__, str(folder), "--workers", str(options.workers), "--memory", str(many)]
-    seconds, first, last = map(float, subprocess.run(again, capture_output=True, text=True, check=True).stdout.split())
+    found = measuring.alone(folder, "--workers", options.workers, "--memory", many)
+    first, last = found["mib_at_first"], found["mib_at_end"]
     rows.append({
-        "way": "memory", "images_per_second": round(many / seconds, 1), "num_images": many,
+        "way": "memory", "images_per_second": round(many / found["seconds"], 1), "num_images": many,
         "mib_grown": round(last - first, 1), "mib_at_end": round(last, 1),
     })  # fmt: skip
     rows += [reduced(one) for one in options.photos]
     versions = {
-        "workers": options.workers, "cores": len(os.sched_getaffinity(0)), "jftdata": __version__,
+        "workers": options.workers, "cores": measuring.CORES, "jftdata": __version__,
         "python": platform.python_version(), "torch": torch.__version__, "torchvision": torchvision.__version__,
     }  # fmt: skip
     table = pl.DataFrame([row | versions for row in rows], infer_schema_length=None)
     with pl.Config(tbl_rows=-1, tbl_cols=8, fmt_str_lengths=40):
         print(table)
     if not options.small:
-        RESULTS.mkdir(exist_ok=True)
-        tag = f"cpu{len(os.sched_getaffinity(0))}_{datetime.date.today():%Y%m}"
-        table.write_csv(RESULTS / f"loader_{tag}.csv")
+        measuring.write("loader", table)
 
 
 if __name__ == "__main__":

@@ -11,23 +11,20 @@ Writes `results/metrics_<hardware>_<yyyymm>.csv`.
 
 import argparse
 import contextlib
-import datetime
 import io
 import json
-import os
-import subprocess
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import measuring
 import numpy as np
 
 from jftdata.transfer.annotations.core import Objects
 from jftdata.transfer.annotations.predictions import Detections
 
-RESULTS = Path(__file__).parent / "results"
 SEED, RUNS = 0, 5
 CLASSES, OBJECTS, FOUND = 80, 7.3, 100
 PIXEL_CLASSES, PIXELS = 150, (375, 500)
@@ -218,46 +215,30 @@ def repeat(what: str, num: int) -> dict[str, float]:
     return medians | {"evaluate_cpu_seconds_least": min(spans), "evaluate_cpu_seconds_most": max(spans), "runs": runs}
 
 
-def measure(what: str, num: int) -> dict[str, Any]:
-    """Run one piece of work in a fresh process; its peak memory is the kernel's count."""
-    command = [sys.executable, __file__, "--only", what, "--images", str(num)]
-    done = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-    assert done.stdout is not None
-    text = done.stdout.read()
-    _, status, usage = os.wait4(done.pid, 0)
-    if status:
-        return {"failed": f"signal {status & 127}" if status & 127 else f"exit {status >> 8}"}
-    return {**json.loads(text.splitlines()[-1]), "peak_gib": usage.ru_maxrss / 2**20}
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", type=int, default=5_000)
     parser.add_argument("--only", choices=WORK)
-    parser.add_argument("--out", type=Path, default=RESULTS)
+    parser.add_argument("--out", type=Path, default=measuring.RESULTS)
     asked = parser.parse_args()
     if asked.only:
         print(json.dumps(repeat(asked.only, asked.images)))
         return
     from importlib.metadata import version
 
-    import polars as pl
-
     libraries = ("numpy", "numba", "faster-coco-eval", "pycocotools", "scikit-learn")
     print("Python", sys.version.split()[0], *(f"{name} {version(name)}" for name in libraries), "seed", SEED)
     rows: list[dict[str, Any]] = []
     values: dict[str, dict[str, Any]] = {}
     for what in WORK:
-        values[what] = measure(what, asked.images)
+        values[what] = measuring.alone("--only", what, "--images", asked.images)
         if what.startswith("boxes, ") and "AP" in values[what]:
             ours = values["boxes, jftdata"]
             values[what]["largest_difference"] = max(abs(values[what][name] - ours[name]) for name in NAMES)
         for name, value in values[what].items():
             rows.append({"work": what, "num_images": asked.images, "quantity": name, "value": str(value)})
             print(what, name, value, flush=True)
-    asked.out.mkdir(parents=True, exist_ok=True)
-    tag = f"cpu{len(os.sched_getaffinity(0))}_{datetime.date.today():%Y%m}"
-    pl.DataFrame(rows).write_csv(asked.out / f"metrics_{tag}.csv")
+    measuring.write("metrics", rows, folder=asked.out)
 
 
 if __name__ == "__main__":

@@ -7,20 +7,16 @@ at most 100,000 vectors, as it takes longest. Writes `results/neighbors_<hardwar
 """
 
 import argparse
-import datetime
 import json
-import os
-import subprocess
-import sys
 import tempfile
 import threading
 import time
 from pathlib import Path
 
+import measuring
 import numpy as np
 from bench_join import vectors
 
-RESULTS = Path(__file__).parent / "results"
 K, NUM_QUERIES, NUM_TUNED, HNSW_MOST = 20, 10_000, 2000, 100_000
 
 
@@ -103,8 +99,6 @@ def main() -> None:
     if asked.only:
         print(json.dumps(run(Path(asked.only[0]), asked.only[1], asked.recalls)))
         return
-    import polars as pl
-
     rows: list[dict[str, object]] = []
     for num in asked.sizes:
         with tempfile.TemporaryDirectory() as folder:
@@ -112,13 +106,10 @@ def main() -> None:
             for kind in asked.kinds:
                 if kind == "hnsw" and num > HNSW_MOST:
                     continue
-                command = [sys.executable, __file__, "--only", folder, kind, "--recalls", *map(str, asked.recalls)]
-                done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
-                rows += json.loads(done.stdout.splitlines()[-1])
+                found = measuring.alone("--only", folder, kind, "--recalls", *asked.recalls)
+                rows += found if isinstance(found, list) else [found]
                 print(rows[-1], flush=True)
-                RESULTS.mkdir(exist_ok=True)
-                tag = f"cpu{len(os.sched_getaffinity(0))}_{datetime.date.today():%Y%m}"
-                pl.DataFrame(rows, infer_schema_length=None).write_csv(RESULTS / f"neighbors_{tag}.csv")
+                measuring.write("neighbors", rows)
 
 
 if __name__ == "__main__":

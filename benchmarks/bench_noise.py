@@ -16,19 +16,14 @@ has ten probabilities an image, made up. Writes `results/noise_<hardware>_<yyyym
 """
 
 import argparse
-import datetime
 import json
-import os
-import subprocess
-import sys
 import time
 from pathlib import Path
 
+import measuring
 import numpy as np
 import polars as pl
 
-RESULTS = Path(__file__).parent / "results"
-TAG = f"cpu{len(os.sched_getaffinity(0))}_{datetime.date.today():%Y%m}"
 CIFAR_TAKEN_FOR = {"airplane": "bird", "automobile": "truck", "bird": "airplane", "cat": "dog", "deer": "horse", "dog": "cat",
                    "frog": "bird", "horse": "deer", "ship": "airplane", "truck": "automobile"}  # fmt: skip
 
@@ -196,7 +191,7 @@ def quality(folder: Path, data: Path | None, epochs: float, world_net: Path | No
             row = {**compare(name, tree, embeddings, given, wrong)}
             rows.append({"set": row.pop("set"), "noise": kind, "rate": rate, **row})
             print(rows[-1], flush=True)
-            pl.DataFrame(rows).write_csv(RESULTS / f"noise_{TAG}.csv")
+            measuring.write("noise", rows)
 
 
 def confused(folder: Path, epochs: float, checkpoint: Path | None) -> None:
@@ -248,7 +243,7 @@ def confused(folder: Path, epochs: float, checkpoint: Path | None) -> None:
                 "found_of_them": len(often & set(pairs[: 2 * len(often)])), "true_label_named": round(np.mean(hits), 4),
             })  # fmt: skip
             print(rows[-1], flush=True)
-            pl.DataFrame(rows).write_csv(RESULTS / f"noise_confusions_{TAG}.csv")
+            measuring.write("noise_confusions", rows)
 
 
 def precision(joined: pl.DataFrame) -> float:
@@ -345,7 +340,6 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=1_000_000)
     parser.add_argument("--only", choices=("quality", "confusions", "scale", "scale-here"))
     asked = parser.parse_args()
-    RESULTS.mkdir(exist_ok=True)
     if asked.only == "scale-here":
         print(json.dumps(scale(asked.folder, asked.images)))
         return
@@ -354,16 +348,9 @@ def main() -> None:
     if asked.only in (None, "confusions"):
         confused(asked.folder, 4.0, asked.world_net)
     if asked.only in (None, "scale"):
-        command = [sys.executable, __file__, str(asked.folder), "--images", str(asked.images), "--only", "scale-here"]
-        done = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-        assert done.stdout is not None
-        text = done.stdout.read()
-        _, status, usage = os.wait4(done.pid, 0)
-        if status:
-            raise SystemExit(f"the scale run failed with {status}")
-        row = {**json.loads(text.splitlines()[-1]), "peak_gib": round(usage.ru_maxrss / 2**20, 2)}
+        row = measuring.alone(asked.folder, "--images", asked.images, "--only", "scale-here")
         print(row)
-        pl.DataFrame([row]).write_csv(RESULTS / f"noise_scale_{TAG}.csv")
+        measuring.write("noise_scale", [row])
 
 
 if __name__ == "__main__":

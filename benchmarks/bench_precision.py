@@ -9,16 +9,13 @@ memory are of a process of its own. Writes `results/precision_<hardware>_<yyyymm
 """
 
 import argparse
-import datetime
 import json
-import os
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
 
-RESULTS = Path(__file__).parent / "results"
+import measuring
+
 AUDITS = 200
 FULL, SMALL = 300_000_000, 30_000_000
 LABELS, ALL = ("frequency", "depth"), ("frequency", "depth", "score")
@@ -167,19 +164,6 @@ def scale(folder: Path, num_images: int, scored: bool) -> dict[str, object]:
 SCALES = {"full": (FULL, False), "small": (SMALL, False), "small, scored": (SMALL, True)}
 
 
-def measure(what: str, folder: Path) -> list[dict[str, object]]:
-    """A sample drawn in a fresh process; its peak memory is the kernel's count."""
-    done = subprocess.Popen([sys.executable, __file__, str(folder), "--only", what], stdout=subprocess.PIPE, text=True)
-    assert done.stdout is not None
-    text = done.stdout.read()
-    _, status, usage = os.wait4(done.pid, 0)
-    if status:
-        raise SystemExit(f"{what} ended with status {status}")
-    row = {**json.loads(text.splitlines()[-1]), "peak_gib": usage.ru_maxrss / 2**20}
-    print(row, flush=True)
-    return [row]
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
@@ -193,10 +177,13 @@ def main() -> None:
 
     rows: list[dict[str, object]] = []
     for work in (*SCALES, powers, audits):  # the peak of a new process is never below what its parent holds
-        rows += measure(work, asked.folder) if isinstance(work, str) else work(asked.folder)
-        RESULTS.mkdir(exist_ok=True)
-        tag = f"cpu{len(os.sched_getaffinity(0))}_{datetime.date.today():%Y%m}"
-        pl.DataFrame(rows, infer_schema_length=None).write_csv(RESULTS / f"precision_{tag}.csv", float_precision=4)
+        if isinstance(work, str):
+            rows.append(measuring.alone(asked.folder, "--only", work))
+            print(rows[-1], flush=True)
+        else:
+            rows += work(asked.folder)
+        table = pl.DataFrame(rows, infer_schema_length=None)
+        measuring.write("precision", table.with_columns(pl.selectors.float().round(4)))
 
 
 if __name__ == "__main__":

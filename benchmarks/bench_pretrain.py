@@ -14,20 +14,15 @@ Writes `results/pretrain_<hardware>_<yyyymm>.csv`.
 """
 
 import argparse
-import csv
 import dataclasses
-import datetime
 import json
-import os
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
 
-RESULTS = Path(__file__).parent / "results"
-FIELDS = ["work", "images_per_second", "low", "high", "relative", "peak_bytes", "utilisation", "batch", "size", "note"]
+import measuring
+
 TINY: dict[str, dict[str, object]] = {
     "as it is (bf16, channels last)": {},
     "float32, contiguous": {"precision": "fp32", "channels_last": False},
@@ -140,11 +135,7 @@ def _peak() -> int:
 
 def child(*arguments: object) -> dict[str, float]:
     """Run one of the functions above in a process of its own."""
-    command = [sys.executable, __file__, "--child", json.dumps(arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise RuntimeError(done.stderr[-2000:])
-    found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    found: dict[str, float] = measuring.alone("--child", json.dumps(arguments))
     return found
 
 
@@ -211,7 +202,7 @@ def main() -> None:
     rows: list[dict[str, object]] = []
 
     def row(work: str, rates: list[float], first: float | None, **rest: object) -> None:
-        relative = round(statistics.median(rates) / first, 3) if first else ""
+        relative = round(statistics.median(rates) / first, 3) if first else None
         rows.append({
             "work": work, "images_per_second": round(statistics.median(rates), 1), "low": round(min(rates), 1),
             "high": round(max(rates), 1), "relative": relative, **rest,
@@ -258,13 +249,7 @@ def main() -> None:
             utilisation=found["utilisation"], note=f"the paper: about {PAPER:.0f} images/s on 50 GPUs")  # fmt: skip
     if smoke:
         return
-    tag = torch.cuda.get_device_name(0).split()[-1].lower() if gpu else f"cpu{os.cpu_count()}"
-    out = RESULTS / f"pretrain_{tag}_{datetime.date.today():%Y%m}.csv"
-    with out.open("w", newline="") as file:
-        writer = csv.DictWriter(file, FIELDS, restval="")
-        writer.writeheader()
-        writer.writerows(rows)
-    print(out)
+    print(measuring.write("pretrain", rows, gpu=True))
 
 
 if __name__ == "__main__":

@@ -9,18 +9,15 @@ Writes `results/ranking_<hardware>_<yyyymm>.csv`.
 """
 
 import argparse
-import datetime
 import json
-import os
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import measuring
 import numpy as np
 
-RESULTS = Path(__file__).parent / "results"
 BATCH, K, RUNS, SEED = 500, 100, 5, 0
 USED, DRAWN = 6_000, 52  # labels with positives; draws an image, of which about 37 differ
 Batch = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
@@ -154,35 +151,23 @@ def repeat(what: str, num: int, num_labels: int) -> dict[str, float]:
     return {**out, "seconds_least": min(spans), "seconds_most": max(spans), "runs": runs}
 
 
-def measure(what: str, asked: argparse.Namespace) -> dict[str, object]:
-    """Run one piece of work in a fresh process; its peak memory is the kernel's count."""
-    command = [sys.executable, __file__, "--only", what, "--images", str(asked.images), "--labels", str(asked.labels)]
-    done = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-    assert done.stdout is not None
-    text = done.stdout.read()
-    _, status, usage = os.wait4(done.pid, 0)
-    if status:
-        return {"failed": f"signal {status & 127}" if status & 127 else f"exit {status >> 8}"}
-    return {**json.loads(text.splitlines()[-1]), "peak_gib": usage.ru_maxrss / 2**20}
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", type=int, default=14_000)
     parser.add_argument("--labels", type=int, default=18_291)
     parser.add_argument("--only", choices=WORK)
-    parser.add_argument("--out", type=Path, default=RESULTS)
+    parser.add_argument("--out", type=Path, default=measuring.RESULTS)
     asked = parser.parse_args()
     if asked.only:
         print(json.dumps(repeat(asked.only, asked.images, asked.labels)))
         return
     import numba
-    import polars as pl
 
     print("Python", sys.version.split()[0], "NumPy", np.__version__, "numba", numba.__version__, "seed", SEED)
     rows: list[dict[str, object]] = []
     for what in WORK:
-        for name, value in measure(what, asked).items():
+        found = measuring.alone("--only", what, "--images", asked.images, "--labels", asked.labels)
+        for name, value in found.items():
             rows.append(
                 {
                     "work": what,
@@ -193,9 +178,7 @@ def main() -> None:
                 }
             )
             print(what, name, value, flush=True)
-    asked.out.mkdir(parents=True, exist_ok=True)
-    tag = f"cpu{len(os.sched_getaffinity(0))}_{datetime.date.today():%Y%m}"
-    pl.DataFrame(rows).write_csv(asked.out / f"ranking_{tag}.csv")
+    measuring.write("ranking", rows, folder=asked.out)
 
 
 if __name__ == "__main__":

@@ -11,22 +11,19 @@ Writes `results/segmentation_<hardware>_<yyyymm>.csv`.
 """
 
 import argparse
-import csv
 import dataclasses
-import datetime
 import json
 import os
 import platform
 import resource
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 
-RESULTS = Path(__file__).parent / "results"
+import measuring
+
 FIELDS = ["work", "steps_per_second", "low", "high", "relative", "peak_bytes", "batch", "size", "classes", "note"]
 CLASSES = 21
 WORK = {
@@ -181,11 +178,7 @@ def peak(device) -> int:
 
 def child(style: str, size: int, batch: int, steps: int) -> dict[str, float]:
     """One style in a process of its own."""
-    command = [sys.executable, __file__, "--child", json.dumps([style, size, batch, steps])]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise RuntimeError(done.stderr[-2000:])
-    found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    found: dict[str, float] = measuring.alone("--child", json.dumps([style, size, batch, steps]))
     return found
 
 
@@ -232,13 +225,7 @@ def main() -> None:
         print(row)
     if arguments.smoke:
         return
-    tag = torch.cuda.get_device_name(0).split()[-1].lower() if gpu else f"cpu{os.cpu_count()}"
-    out = RESULTS / f"segmentation_{tag}_{datetime.date.today():%Y%m}.csv"
-    with out.open("w", newline="") as file:
-        writer = csv.DictWriter(file, FIELDS, restval="")
-        writer.writeheader()
-        writer.writerows(rows)
-    print(out)
+    print(measuring.write("segmentation", rows, gpu=True))
 
 
 if __name__ == "__main__":

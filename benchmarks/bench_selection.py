@@ -8,16 +8,13 @@ work runs in a process of its own, memory is the peak of that process. Writes `r
 """
 
 import argparse
-import datetime
 import json
-import os
 import shutil
-import subprocess
-import sys
 import time
 from pathlib import Path
 
-RESULTS = Path(__file__).parent / "results"
+import measuring
+
 TARGETS = (0.7, 0.8, 0.9, 0.95)
 NUM_PAIRS, NUM_JUDGED, SEEDS = 600_000, 4_000, range(5)
 PART = 1 << 20
@@ -158,20 +155,6 @@ def forced(candidates, fusion, kind: str):  # type: ignore[no-untyped-def]
     return replace(fusion, score=model)
 
 
-def measure(folder: Path, what: str, number: int) -> list[dict[str, object]]:
-    """Run one piece of work in a fresh process; its peak memory is the kernel's count."""
-    done = subprocess.Popen(
-        [sys.executable, __file__, str(folder), "--only", what, str(number)], stdout=subprocess.PIPE, text=True
-    )
-    assert done.stdout is not None
-    text = done.stdout.read()
-    _, status, usage = os.wait4(done.pid, 0)
-    if status:
-        return [{"failed": f"exit {status}"}]
-    found = json.loads(text.splitlines()[-1])
-    return [{**row, "peak_gib": usage.ru_maxrss / 2**20} for row in (found if isinstance(found, list) else [found])]
-
-
 WORK = {"targets": targets, "write": write, "select": fit_and_select}
 
 
@@ -185,20 +168,17 @@ def main() -> None:
     if asked.only:
         print(json.dumps(WORK[asked.only[0]](asked.folder, int(asked.only[1]))))
         return
-    import polars as pl
-
     plan = [("targets", seed) for seed in SEEDS] + [("write", asked.num_pairs), ("select", asked.num_pairs)]
     rows: list[dict[str, object]] = []
     for what, number in plan:
-        for found in measure(asked.folder, what, number):
+        done = measuring.alone(asked.folder, "--only", what, number)
+        for found in done if isinstance(done, list) else [done]:
             about = {key: found.pop(key, None) for key in ("num_labels", "hierarchy", "seed", "target", "per", "floor")}
             for name, value in found.items():
                 rows.append({"work": what, "num_pairs": NUM_PAIRS if what == "targets" else number, **about,
                              "quantity": name, "value": str(value)})  # fmt: skip
             print(what, number, about, found, flush=True)
-        RESULTS.mkdir(exist_ok=True)
-        tag = f"cpu{len(os.sched_getaffinity(0))}_{datetime.date.today():%Y%m}"
-        pl.DataFrame(rows, infer_schema_length=None).write_csv(RESULTS / f"selection_{tag}.csv")
+        measuring.write("selection", rows)
     for path in [*asked.folder.glob("part*.parquet"), asked.folder / "judged.parquet"]:
         path.unlink()
 

@@ -10,8 +10,6 @@ Writes `results/spread_<hardware>_<yyyymm>.csv`.
 """
 
 import argparse
-import datetime
-import os
 import platform
 import resource
 import tempfile
@@ -19,6 +17,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import measuring
 import numpy as np
 import polars as pl
 import pyarrow.parquet as pq
@@ -31,7 +30,6 @@ from jftdata.embeddings import Embeddings
 from jftdata.hashing import keyed_order
 from jftdata.subset import Subset
 
-RESULTS = Path(__file__).parent / "results"
 COPIES = ("recompressed", "recoloured", "cropped_90", "blurred")
 Choose = Callable[[Subset, Embeddings, int, int], Subset]
 WAYS: dict[str, Choose] = {
@@ -70,16 +68,15 @@ def main() -> None:
                 rows += planted(given.data, given.embedder, given.images, given.seed, Path(folder) / name)
             else:
                 rows += quality(name, given.data, given.embedder, given.images, given.seed, Path(folder) / name)
-    cores = len(os.sched_getaffinity(0))
-    about = {"seed": given.seed, "jftdata": __version__, "python": platform.python_version(), "cores": cores}
+    about = {"seed": given.seed, "jftdata": __version__, "python": platform.python_version(), "cores": measuring.CORES}
     made = pl.DataFrame([row | about for row in rows], infer_schema_length=None)
     with pl.Config(tbl_rows=60, tbl_cols=20, tbl_hide_dataframe_shape=True, tbl_width_chars=200):
         print(made)
-    to = RESULTS / f"spread_cpu{cores}_{datetime.date.today():%Y%m}.csv"
+    to = measuring.csv_path("spread")
     if to.exists():
         kept = pl.read_csv(to).filter(~pl.col("part").is_in(given.parts))
         made = pl.concat([kept, made], how="diagonal_relaxed")
-    made.sort("part", maintain_order=True).write_csv(to)
+    measuring.write("spread", made.sort("part", maintain_order=True))
 
 
 def quality(name: str, data: Path, embedder: str, count: int, seed: int, to: Path) -> list[dict[str, object]]:

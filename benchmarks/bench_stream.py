@@ -10,23 +10,20 @@ images of 60 to 140 KB out of tar-like shards whose pages were dropped from the 
 """
 
 import argparse
-import datetime
 import json
 import math
 import os
 import platform
 import statistics
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import measuring
 import numpy as np
 
-RESULTS = Path(__file__).parent / "results"
 BATCH, SIZE, WINDOW, PIECE, RUNS = 256, 128, 256, 1 << 16, 5
 NUM_READ, NUM_SHARDS = 20_000, 8
 READ_SIZE, READ_WINDOW = 64, 16
@@ -141,7 +138,7 @@ def with_torch(folder: Path, num: int, *, distributed: bool) -> dict[str, object
     import torch
     from torch.utils.data import DistributedSampler, RandomSampler
 
-    torch.set_num_threads(len(os.sched_getaffinity(0)))
+    torch.set_num_threads(measuring.CORES)
     ids = mapped(folder, "ids", num)
     sampler: object
     if distributed:
@@ -276,18 +273,6 @@ def work(num: int) -> dict[str, tuple[Callable[[Path, int], dict[str, object]], 
     return all_work
 
 
-def measure(what: str, folder: Path, num: int) -> dict[str, object]:
-    """Run one piece of work in a fresh process; its total peak, mapped pages among them, is the kernel's count."""
-    command = [sys.executable, __file__, str(folder), "--num", str(num), "--only", what]
-    done = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-    assert done.stdout is not None
-    text = done.stdout.read()
-    _, status, usage = os.wait4(done.pid, 0)
-    if status:
-        return {"failed": f"signal {status & 127}" if status & 127 else f"exit {status >> 8}"}
-    return {**json.loads(text.splitlines()[-1]), "peak_with_mapped_files_gib": round(usage.ru_maxrss / 2**20, 2)}
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
@@ -299,20 +284,18 @@ def main() -> None:
         run, num = todo[asked.only]
         print(json.dumps(run(asked.folder, num)))
         return
-    import polars as pl
 
     for num in (asked.num, asked.num // 10):
         prepare(asked.folder, num)
-    hardware = f"{len(os.sched_getaffinity(0))} cores, Python {platform.python_version()}, numpy {np.__version__}"
+    hardware = f"{measuring.CORES} cores, Python {platform.python_version()}, numpy {np.__version__}"
     rows: list[dict[str, object]] = [{"work": "all", "num_images": 0, "quantity": "hardware", "value": hardware}]
     for what, (_, num) in todo.items():
-        found = measure(what, asked.folder, asked.num)
+        found = measuring.alone(asked.folder, "--num", asked.num, "--only", what)
+        found["peak_with_mapped_files_gib"] = found.pop("peak_gib", None)
         for name, value in found.items():
             rows.append({"work": what, "num_images": num, "quantity": name, "value": str(value)})
             print(what, num, name, value, flush=True)
-        RESULTS.mkdir(exist_ok=True)
-        tag = f"cpu{len(os.sched_getaffinity(0))}_{datetime.date.today():%Y%m}"
-        pl.DataFrame(rows).write_csv(RESULTS / f"stream_{tag}.csv")
+        measuring.write("stream", rows)
 
 
 if __name__ == "__main__":

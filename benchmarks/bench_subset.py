@@ -8,18 +8,15 @@ which writes nothing.
 """
 
 import argparse
-import datetime
 import json
-import os
 import shutil
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-RESULTS = Path(__file__).parent / "results"
+import measuring
+
 FULL, SMALL = 300_000_000, 30_000_000
 NESTED = (30, 10, 3)
 """One in so many images: 10M, 30M and 100M of 300M."""
@@ -157,29 +154,15 @@ def main() -> None:
         catalog = table(asked.folder, num_images)
         print(json.dumps({} if asked.prepare else run(asked.folder, catalog)))
         return
-    import polars as pl
-
     rows: list[dict[str, object]] = []
     for what, (_, num_images) in work.items():
-        measure(what, asked, "--prepare")
-        for name, value in measure(what, asked).items():
+        command = (asked.folder, "--num-images", asked.num_images, "--small", asked.small, "--only", what)
+        measuring.alone(*command, "--prepare")
+        for name, value in measuring.alone(*command).items():
             rows.append({"work": what, "num_images": num_images, "quantity": name, "value": str(value)})
             print(what, num_images, name, value, flush=True)
         if (full, small) == (FULL, SMALL):
-            tag = f"cpu{len(os.sched_getaffinity(0))}_{datetime.date.today():%Y%m}"
-            pl.DataFrame(rows).write_csv(RESULTS / f"subset_{tag}.csv")
-
-
-def measure(what: str, asked: argparse.Namespace, *more: str) -> dict[str, object]:
-    """Run one piece of work in a fresh process; its peak memory is the kernel's count."""
-    command = [sys.executable, __file__, str(asked.folder), "--num-images", str(asked.num_images), "--small"]
-    done = subprocess.Popen([*command, str(asked.small), "--only", what, *more], stdout=subprocess.PIPE, text=True)
-    assert done.stdout is not None
-    text = done.stdout.read()
-    _, status, usage = os.wait4(done.pid, 0)
-    if status:
-        return {"failed": f"signal {status & 127}" if status & 127 else f"exit {status >> 8}"}
-    return {**json.loads(text.splitlines()[-1]), "peak_gib": usage.ru_maxrss / 2**20}
+            measuring.write("subset", rows)
 
 
 if __name__ == "__main__":

@@ -7,15 +7,12 @@ ancestors filled in, on the same Parquet files, with the query their manuals wou
 """
 
 import argparse
-import datetime
 import json
-import os
-import subprocess
-import sys
 import time
 from pathlib import Path
 
-RESULTS = Path(__file__).parent / "results"
+import measuring
+
 FULL, SMALL = 300_000_000, 30_000_000
 
 
@@ -139,17 +136,6 @@ WORK = {
 }
 
 
-def measure(what: str, folder: Path) -> dict[str, object]:
-    """Run one piece of work in a fresh process; its peak memory is the kernel's count."""
-    done = subprocess.Popen([sys.executable, __file__, str(folder), "--only", what], stdout=subprocess.PIPE, text=True)
-    assert done.stdout is not None
-    text = done.stdout.read()
-    _, status, usage = os.wait4(done.pid, 0)
-    if status:
-        return {"failed": f"signal {status & 127}" if status & 127 else f"exit {status >> 8}"}
-    return {**json.loads(text.splitlines()[-1]), "peak_gib": usage.ru_maxrss / 2**20}
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
@@ -160,17 +146,13 @@ def main() -> None:
         work, num_images = WORK[asked.only]
         print(json.dumps(work(asked.folder, num_images)))
         return
-    import polars as pl
-
     rows: list[dict[str, object]] = []
     for what, (_, num_images) in WORK.items():
-        found = measure(what, asked.folder)
+        found = measuring.alone(asked.folder, "--only", what)
         for name, value in found.items():
             rows.append({"work": what, "num_images": num_images, "quantity": name, "value": str(value)})
             print(what, num_images, name, value, flush=True)
-        RESULTS.mkdir(exist_ok=True)
-        tag = f"cpu{len(os.sched_getaffinity(0))}_{datetime.date.today():%Y%m}"
-        pl.DataFrame(rows).write_csv(RESULTS / f"tail_{tag}.csv")
+        measuring.write("tail", rows)
 
 
 if __name__ == "__main__":
