@@ -59,12 +59,13 @@ class Curve:
     """What each form, fitted to smaller sizes only, foretold of a size: the columns of `HELD_OUT`."""
     test_sd: float
     """Standard deviation of a score over test images, common to all runs; 0 where the rows have no interval."""
-    draws: Floats
-    """(m, p) parameters of curves that could be the true one; none where there are no more runs than parameters."""
+    draws: dict[str, Floats]
+    """By form, (m, p) parameters of curves that could be the true one: of `form`, and after `auto` also of those that the sizes held
+    out do not refute. Empty where there are no more runs than parameters."""
     run_noise: Floats
-    """(m,) what a run at the largest size adds to each."""
+    """What a run at the largest size adds to each, in their order."""
     test_noise: Floats
-    """(m,) what other test images add to each."""
+    """What other test images add to each."""
 
     @property
     def x_max(self) -> float:
@@ -79,7 +80,8 @@ def fit(
 
     `auto` takes the form that foretells held-out sizes best: each form that the smaller sizes allow is fitted to them and asked for
     the next. Of forms whose error is within one standard error of the least, the one with fewest parameters is taken, then the one
-    with the least error. With two sizes nothing can be held out, and `log` is taken.
+    with the least error. Intervals are of all forms that the held-out sizes do not refute. With two sizes nothing can be held out, and
+    `log` is taken.
 
     Args:
         results: rows with the columns named, values as shares; rows with x = 0 (no pretraining) are left out. Columns `low` and
@@ -205,28 +207,28 @@ def _fit(key: dict[str, Any], group: pl.DataFrame, asked: str, x: str, y: str, s
         raise _one_size(num_sizes, where)
     rng = np.random.default_rng(stream_key(seed, "curves"))
     held_out = hold_out(runs, rng)
-    name = choose(held_out, runs) if asked == "auto" else asked
-    form = FORMS[name]
+    names = choose(held_out, runs) if asked == "auto" else [asked]
+    form = FORMS[names[0]]
     if form.num_free > num_sizes:
         known = ", ".join(f.name for f in FORMS.values() if f.num_free <= num_sizes)
         raise BadInput(
-            f"{name} has {form.num_free} parameters, {where} results at {num_sizes} sizes. Run more sizes or take {known}."
+            f"{asked} has {form.num_free} parameters, {where} results at {num_sizes} sizes. Run more sizes or take {known}."
         )
-    found = fit_form(form, runs, rng, num_draws)
-    rest = runs.y - forms.value(form, found.parameters[None], runs.x)[0]
+    found = {name: fit_form(FORMS[name], runs, rng, math.ceil(num_draws / len(names))) for name in names}
+    parameters = found[form.name].parameters
+    rest = runs.y - forms.value(form, parameters[None], runs.x)[0]
     total = float(((runs.y - runs.y.mean()) ** 2).sum())
-    last = runs.size == num_sizes - 1
     test_sd = _test_sd(group)
-    scale = 1 / math.sqrt(runs.weight[last][0])
-    num = len(found.noise)
+    noise = np.concatenate([one.noise for one in found.values()]) / math.sqrt(runs.weight[-1])
+    num = np.bincount(runs.size)
     return Curve(
-        key=key, form=name, parameters=dict(zip(form.parameters, map(float, found.parameters), strict=True)),
-        sizes=pl.DataFrame({
-            "images": runs.at, "num_runs": np.bincount(runs.size), "mean": np.bincount(runs.size, runs.y) / np.bincount(runs.size),
-            "sd": runs.sd,
-        }),
+        key=key, form=form.name, parameters=dict(zip(form.parameters, map(float, parameters), strict=True)),
+        sizes=pl.DataFrame(
+            {"images": runs.at, "num_runs": num, "mean": np.bincount(runs.size, runs.y) / num, "sd": runs.sd}
+        ),
         freedom=runs.freedom, r2=1 - float((rest**2).sum()) / total if total > 0 else 1.0, held_out=held_out, test_sd=test_sd,
-        draws=found.draws, run_noise=found.noise * scale * rng.standard_normal(num), test_noise=test_sd * rng.standard_normal(num),
+        draws={name: one.draws for name, one in found.items()}, run_noise=noise * rng.standard_normal(len(noise)),
+        test_noise=test_sd * rng.standard_normal(len(noise)),
     )  # fmt: skip
 
 

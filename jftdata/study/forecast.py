@@ -117,7 +117,14 @@ def images_for(curve: Curve, *, gain: float | None = None, value: float | None =
     targets = _at(curve, curve.x_max) + gain if gain is not None else target - curve.test_noise
     images = forms.reach(form, _row(curve), np.array([target]))[0]
     there = _at(curve, curve.x_max) >= targets
-    drawn = np.where(there, curve.x_max, np.maximum(forms.reach(form, curve.draws, targets), curve.x_max))
+    parts = np.split(targets, np.cumsum([len(draws) for draws in curve.draws.values()])[:-1])
+    reached = np.concatenate(
+        [
+            forms.reach(forms.get(name), draws, part)
+            for (name, draws), part in zip(curve.draws.items(), parts, strict=True)
+        ]
+    )
+    drawn = np.where(there, curve.x_max, np.maximum(reached, curve.x_max))
     low, high = interval(drawn, none=(curve.x_max, math.inf))
     return Needed(value=target, images=float(images), low=low, high=high, warning=_warning(curve, float(images)))
 
@@ -191,8 +198,9 @@ def _best(curve: Curve, x: float) -> float:
 
 
 def _at(curve: Curve, x: float) -> Floats:
-    """(m,) values of the draws at x."""
-    return forms.value(forms.get(curve.form), curve.draws, np.array([float(x)]))[:, 0]
+    """Values of all draws at x."""
+    at = np.array([float(x)])
+    return np.concatenate([forms.value(forms.get(name), draws, at)[:, 0] for name, draws in curve.draws.items()])
 
 
 def _warning(curve: Curve, x: float) -> str:

@@ -124,7 +124,7 @@ def hold_out(runs: Runs, rng: np.random.Generator) -> pl.DataFrame:
         for form in able:
             if form.num_free > size:
                 continue
-            found = fit_form(form, before, rng, 500)
+            found = fit_form(form, before, rng, 200)
             predicted = float(forms.value(form, found.parameters[None], at).mean().clip(0, 1))
             noise = found.noise / math.sqrt(before.weight[-1] * here.sum()) * rng.standard_normal(len(found.noise))
             low, high = interval((forms.value(form, found.draws, at).mean(axis=1) + noise).clip(0, 1), none=(0.0, 1.0))
@@ -136,23 +136,25 @@ def hold_out(runs: Runs, rng: np.random.Generator) -> pl.DataFrame:
     return pl.DataFrame(rows, schema=HELD_OUT)
 
 
-def choose(held_out: pl.DataFrame, runs: Runs) -> str:
-    """The form with the least error at the sizes that all forms foretold.
+def choose(held_out: pl.DataFrame, runs: Runs) -> list[str]:
+    """The form to take, and after it those that the sizes held out do not refute.
 
-    Of forms within one standard error (of the runs held out) of the least, that with fewest parameters is taken, then that with the
-    least error. `log` where nothing could be held out.
+    By the sizes that all forms foretold. Of forms whose error is within one standard error (of the runs held out) of the least, the
+    one with fewest parameters is taken, then the one with the least error. A form is refuted where a size lies outside of its interval.
+    `log` where nothing could be held out.
     """
     compared = held_out.filter("compared")
     if compared.is_empty():
-        return "log"
-    names = compared["form"].unique(maintain_order=True).to_list()
-    errors = {
-        name: math.sqrt((compared.filter(pl.col("form") == name)["error"].to_numpy() ** 2).mean()) for name in names
+        return ["log"]
+    forms_of = {
+        form: rows for (form,), rows in compared.partition_by("form", as_dict=True, maintain_order=True).items()
     }
+    errors = {form: math.sqrt((rows["error"].to_numpy() ** 2).mean()) for form, rows in forms_of.items()}
     sizes = np.isin(runs.at, compared["images"].to_numpy())
-    noise = math.sqrt((runs.sd[sizes] ** 2 / np.bincount(runs.size)[sizes]).mean())
-    near = [name for name in names if errors[name] <= min(errors.values()) + noise]
-    return str(min(near, key=lambda name: (FORMS[name].num_free, errors[name])))
+    tie = math.sqrt((runs.sd[sizes] ** 2 / np.bincount(runs.size)[sizes]).mean())
+    near = [form for form in errors if errors[form] <= min(errors.values()) + tie]
+    taken = min(near, key=lambda form: (FORMS[form].num_free, errors[form]))
+    return [taken, *(form for form, rows in forms_of.items() if form != taken and rows["inside"].all())]
 
 
 def interval(values: Floats, *, none: tuple[float, float]) -> tuple[float, float]:
