@@ -71,14 +71,19 @@ def test_table(tmp_path: Path, capsys: Capture) -> None:
     assert "1 verified negatives" in said
 
 
-def test_parquet_with_labels_inside_a_column(tmp_path: Path, capsys: Capture) -> None:
-    rows = [{"image": encode_jpeg(picture(i)), "objects": [{"category": name}]} for i, name in enumerate("ab")]
+def test_parquet_with_labels_inside_a_column_and_scores_beside_them(tmp_path: Path, capsys: Capture) -> None:
+    rows = [
+        {"image": encode_jpeg(picture(i)), "objects": [{"category": name}], "sure": [0.5], "not": ["c"]}
+        for i, name in enumerate("ab")
+    ]
     pl.DataFrame(rows).write_parquet(tmp_path / "d.parquet")
     made = answer(
-        capsys, "catalog", "parquet", tmp_path / "d.parquet", "--label", "objects.category", "--out", tmp_path / "c",
-        *ONE,
+        capsys, "catalog", "parquet", tmp_path / "d.parquet", "--label", "objects.category", "--scores", "sure",
+        "--negatives", "not", "--out", tmp_path / "c", *ONE,
     )  # fmt: skip
-    assert Catalog.open(str(made["path"])).hierarchy.labels == ("a", "b")
+    catalog = Catalog.open(str(made["path"]))
+    assert catalog.hierarchy.labels == ("a", "b", "c")
+    assert catalog.scan().select("scores", "negatives").collect().rows() == [([0.5], [2])] * 2
 
 
 def test_smaller_images_need_packing(tmp_path: Path, capsys: Capture) -> None:

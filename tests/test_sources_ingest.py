@@ -25,7 +25,7 @@ from jftdata.hashing import image_id
 from jftdata.hierarchy import Hierarchy
 from jftdata.images import decode, encode_jpeg
 from jftdata.sources import from_folder
-from jftdata.sources.ingest import Listed, Record, ingest, place
+from jftdata.sources.ingest import Listed, Record, ingest, place, scores_of
 from tests.conftest import write_photos
 from tests.strategies import encoded, picture
 
@@ -512,3 +512,22 @@ def test_workers_end_with_the_run_that_started_them(tmp_path):
         assert ready, "workers outlived their run"
         assert os.read(fd, 100) == b""
     assert np.unique(said.split()).size == 2
+
+
+@pytest.mark.parametrize(
+    ("scores", "said"),
+    [
+        ([0.5], r"a.jpg: expected a score for each of 2 labels\. Got 1\. Give null"),
+        ([0.5, 1.5], r"a.jpg: the score 1.5 is no number in 0\.\.1. Mend it"),
+        ([0.5, True], "a.jpg: the score True is no number"),
+        ([float("nan"), None], "a.jpg: the score nan is no number"),
+    ],
+)
+def test_scores_that_are_none_are_refused(scores, said):
+    with pytest.raises(BadInput, match=said):
+        scores_of(scores, ["cat", "dog"], "a.jpg")
+
+
+def test_labels_without_any_score_have_none():
+    for given in (None, [], [None, None]):
+        assert scores_of(given, ["cat", "dog"], "a.jpg") is None

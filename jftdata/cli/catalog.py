@@ -36,6 +36,13 @@ _root = click.option("--images", type=EXISTING, required=True, help="Folder the 
 _split = click.option("--split", default="train", show_default=True, help="Split of all images.")
 
 
+def _beside_labels(where: str) -> tuple[Callable[[Any], Any], ...]:
+    return (
+        click.option("--scores", help=f"{where} with a score in 0..1 for each label."),
+        click.option("--negatives", help=f"{where} with the labels verified not to hold."),
+    )
+
+
 def _with(*options: Callable[[Any], Any]) -> Callable[[_F], _F]:
     def add(function: _F) -> _F:
         for option in reversed(options):
@@ -92,6 +99,7 @@ def folder(folder: Path, **options: Any) -> Answer:
     "--label", default="label", show_default=True,
     help="Column with a label or a list of them, dots leading into it (objects.category); `none` for no labels.",
 )  # fmt: skip
+@_with(*_beside_labels("Column"))
 @click.option("--split", help="Split of all rows; default is the column `split`, else train.")
 @dry_run
 @answers
@@ -108,6 +116,7 @@ def parquet(data: tuple[str, ...], label: str, **options: Any) -> Answer:
 @click.option(
     "--label", default="cls", show_default=True, help="Member with the labels: cls, txt or json.FIELD; `none` for none."
 )
+@_with(*_beside_labels("json.FIELD"))
 @_split
 @_with(*_storing)
 @dry_run

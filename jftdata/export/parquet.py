@@ -101,12 +101,13 @@ def _finish(job: Job) -> None:
 
 def _how_to_read(job: Job) -> str:
     label = "label" if job.survey.single else "labels"
+    more = "".join(f', {name}="{name}"' for name in ("scores", "negatives") if getattr(job.survey, name))
     return f"""Images are bytes in the column `image`; `{label}` holds ClassLabel numbers, which are rows of `hierarchy.tsv`.
 
 ```python
 datasets.load_dataset("path/of/this/folder")
 tree = jftdata.Hierarchy.load("hierarchy.tsv")
-jftdata.sources.from_hub("data", label="{label}", hierarchy=tree, out="new.catalog")
+jftdata.sources.from_hub("data", label="{label}"{more}, hierarchy=tree, out="new.catalog")
 ```"""
 
 

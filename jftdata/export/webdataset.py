@@ -42,12 +42,13 @@ def _how_to_read(job: Job) -> str:
         else ""
     )
     top = next(iter(job.splits.values()))
+    more = "".join(f', {name}="json.{name}"' for name in ("scores", "negatives") if getattr(job.survey, name))
     return f"""Tar shards: `<id>.<ending>` is an image, `<id>.json` what is known of it, labels by name.{number}
 
 ```python
 webdataset.WebDataset("data/{top}-000000.tar").decode("pil")
 tree = jftdata.Hierarchy.load("hierarchy.tsv")
-jftdata.sources.from_webdataset("data/{top}-*.tar", label="json.labels", hierarchy=tree, out="new.catalog")
+jftdata.sources.from_webdataset("data/{top}-*.tar", label="json.labels"{more}, hierarchy=tree, out="new.catalog")
 ```"""
 
 

@@ -1,13 +1,14 @@
 """COCO instances: one JSON with images, annotations and categories, and a folder of images. Files stay where they are.
 
 An image has the label of every annotation on it, boxes of crowds too, so an image with nothing but a crowd of people is
-still given `person`; one without annotations is unlabelled. A JSON that contradicts itself is refused as a whole; an
-image whose file is gone is rejected as `missing`, one whose name leaves the folder as `unsafe`.
+still given `person`; one without annotations is unlabelled. Of a label's annotations the highest `score` counts, where they
+have one; categories in an image's `neg_category_ids` are verified negatives. A JSON that contradicts itself is refused as a
+whole; an image whose file is gone is rejected as `missing`, one whose name leaves the folder as `unsafe`.
 Cost: the JSON is read into memory but for its segments, at 30 MB a second.
 """
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from jftdata import storage
 from jftdata.catalog import Catalog
 from jftdata.errors import BadInput, Damaged, MissingInput, nearest
 from jftdata.hierarchy import Hierarchy
-from jftdata.sources.ingest import Record, digest_of_files, ingest, listed, place
+from jftdata.sources.ingest import Record, digest_of_files, ingest, listed, place, scores_of
 
 
 def from_coco(
@@ -52,7 +53,7 @@ def from_coco(
     Raises:
         MissingInput: no such file or folder.
         Damaged: not JSON.
-        BadInput: a field that is not there; an id twice; an annotation of an unknown image or category.
+        BadInput: a field that is not there; an id twice; an annotation of an unknown image or category; a score outside 0..1.
         UnknownName: a category that is not a label of the hierarchy.
         TooManyRejects: more rejects than allowed.
     """
@@ -80,6 +81,10 @@ class Coco:
     """Label of each category."""
     given: dict[int, list[str]]
     """Labels of each image's annotations."""
+    scores: dict[int, list[float | None]]
+    """Their scores."""
+    negatives: dict[int, list[str]]
+    """Labels that each image was looked through for, and has not."""
 
     def label_of(self, category: Any, where: str) -> str:
         """Label of a category.
@@ -102,13 +107,16 @@ def read_coco(annotations: Path | str, *, label: str) -> Coco:
         if label not in category:
             raise BadInput(f"{path}: category {number} has no field {label!r}.{nearest(label, category)}")
         labels[number] = str(category[label])
-    coco = Coco(path, label, list(images.values()), labels, {number: [] for number in images})
+    coco = Coco(path, label, list(images.values()), labels, {i: [] for i in images}, {i: [] for i in images}, {})
     for i, annotation in enumerate(parts["annotations"]):
         where = f"annotation {annotation.get('id', f'number {i}')}"
         image = annotation.get("image_id")
         if image not in coco.given:
             raise BadInput(f"{path}: {where} is of the unknown image {image!r}. Add it or remove {where}.")
         coco.given[image].append(coco.label_of(annotation.get("category_id"), where))
+        coco.scores[image].append(annotation.get("score"))
+    for number, item in images.items():
+        coco.negatives[number] = [coco.label_of(c, f"image {number}") for c in item.get("neg_category_ids", ())]
     return coco
 
 
@@ -125,7 +133,6 @@ def ingest_coco(
     shorter_side: int | None,
     max_rejected: float,
     workers: int | None,
-    negatives: Mapping[int, Sequence[str]] | None = None,
 ) -> Catalog:
     """The half that COCO and LVIS share: a record an image, then `ingest`."""
     root = Path(images).resolve()
@@ -137,10 +144,11 @@ def ingest_coco(
         if name in names:
             raise BadInput(f"{coco.path}: two images have the file {name!r}. Remove one.")
         names.add(name)
+        number, labels = image["id"], tuple(coco.given[image["id"]])
         records.append(
             Record(
-                source=name, labels=tuple(coco.given[image["id"]]), split=split,
-                negatives=tuple((negatives or {}).get(image["id"], ())), **place(str(root), name),
+                source=name, labels=labels, split=split, negatives=tuple(coco.negatives[number]),
+                scores=scores_of(coco.scores[number], labels, f"{coco.path}: image {number}"), **place(str(root), name),
             )
         )  # fmt: skip
     return ingest(

@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 from jftdata.catalog import Catalog
 from jftdata.errors import BadInput, Damaged, MissingInput, nearest
 from jftdata.hierarchy import Hierarchy
-from jftdata.sources.ingest import CHUNK_IMAGES, Chunk, Record, ingest
+from jftdata.sources.ingest import CHUNK_IMAGES, Chunk, Record, asked_too, ingest, scores_of
 
 if TYPE_CHECKING:
     import datasets
@@ -30,38 +30,17 @@ _BATCH = 128
 
 
 @dataclass(frozen=True)
-class _Columns:
-    image: str
-    label: str | None
-    split_column: str | None
-    split: str
+class _Labels:
+    """A column with labels."""
+
+    column: str
+    path: tuple[str, ...]
+    """Where they lie inside it."""
     names: tuple[str, ...] | None
     """Label of each integer, when labels are integers."""
 
-    path: tuple[str, ...] = ()
-    """Where labels lie inside the label column."""
-
-    def wanted(self) -> list[str]:
-        return [c for c in (self.image, self.label, self.split_column) if c is not None]
-
-    def read(
-        self, table: pa.Table | pa.RecordBatch, where: str, first: int, *, follow: bool = False
-    ) -> Iterator[Record]:
-        """Records of some rows; `follow` allows a path without bytes to be read, else such an image is empty."""
-        images = table.column(self.image).to_pylist()
-        labels = table.column(self.label).to_pylist() if self.label else [None] * len(images)
-        splits = table.column(self.split_column).to_pylist() if self.split_column else [self.split] * len(images)
-        for i, (image, label, split) in enumerate(zip(images, labels, splits, strict=True)):
-            data = image.get("bytes") if isinstance(image, dict) else image
-            name = image.get("path") if isinstance(image, dict) else None
-            source = f"{where}#{first + i}" + (f":{name}" if name else "")
-            given = self._labels(label, source)
-            if follow and data is None and name:
-                yield Record(source=source, labels=given, split=str(split), file=name)
-            else:
-                yield Record(source=source, labels=given, split=str(split), data=data or b"")
-
-    def _labels(self, value: Any, where: str) -> tuple[str, ...]:
+    def of(self, value: Any, where: str) -> tuple[str, ...]:
+        """Labels of a cell."""
         values = [v for v in _inside(value, self.path) if v is not None]
         if self.names is None:
             return tuple(str(v) for v in values)
@@ -73,6 +52,41 @@ class _Columns:
             if not 0 <= v < len(self.names):
                 raise BadInput(f"{where}: label number {v} is outside 0..{len(self.names) - 1}. Give all label names.")
         return tuple(self.names[v] for v in values)
+
+
+@dataclass(frozen=True)
+class _Columns:
+    image: str
+    label: _Labels | None
+    scores: str | None
+    negatives: _Labels | None
+    split_column: str | None
+    split: str
+
+    @property
+    def labels(self) -> list[_Labels]:
+        """Columns with labels."""
+        return [c for c in (self.label, self.negatives) if c is not None]
+
+    def wanted(self) -> list[str]:
+        names = [self.image, *(c.column for c in self.labels), self.scores, self.split_column]
+        return list(dict.fromkeys(name for name in names if name is not None))
+
+    def read(
+        self, table: pa.Table | pa.RecordBatch, where: str, first: int, *, follow: bool = False
+    ) -> Iterator[Record]:
+        """Records of some rows; `follow` allows a path without bytes to be read, else such an image is empty."""
+        cells = {name: table.column(name).to_pylist() for name in self.wanted()}
+        for i, image in enumerate(cells[self.image]):
+            data = image.get("bytes") if isinstance(image, dict) else image
+            name = image.get("path") if isinstance(image, dict) else None
+            source = f"{where}#{first + i}" + (f":{name}" if name else "")
+            given = self.label.of(cells[self.label.column][i], source) if self.label else ()
+            scores = scores_of(cells[self.scores][i], given, source) if self.scores else None
+            negatives = self.negatives.of(cells[self.negatives.column][i], source) if self.negatives else ()
+            split = str(cells[self.split_column][i]) if self.split_column else self.split
+            bytes_or_file = {"file": name} if follow and data is None and name else {"data": data or b""}
+            yield Record(source=source, labels=given, split=split, scores=scores, negatives=negatives, **bytes_or_file)
 
 
 @dataclass(frozen=True)
@@ -144,6 +158,8 @@ def from_hub(
     image: str = "image",
     label: str | None = "label",
     label_names: Sequence[str] | None = None,
+    scores: str | None = None,
+    negatives: str | None = None,
     split: str | None = None,
     shorter_side: int | None = None,
     max_rejected: float = 0.01,
@@ -160,6 +176,8 @@ def from_hub(
         label: column with a label, a list of labels, or integers into ClassLabel names; dots lead into structs and lists
             of structs, as in `objects.category`; None gives no labels.
         label_names: label of each integer, where the file does not say.
+        scores: column with a score in 0..1 for each label, null for one without; None gives no scores.
+        negatives: column with labels verified not to hold, as in `label`; None gives none.
         split: split of all rows; None takes the column `split` where there is one, else `train`.
         shorter_side: see `from_folder`.
         max_rejected: largest share of images that may be rejected, 0..1.
@@ -170,7 +188,8 @@ def from_hub(
 
     Raises:
         MissingInput: no such file.
-        UnknownName, BadInput: a label that is not in the hierarchy, a column that is not there.
+        UnknownName, BadInput: a label that is not in the hierarchy, a column that is not there, scores that are not one for
+            each label.
         TooManyRejects: more rejects than allowed.
     """
     names = tuple(label_names) if label_names is not None else None
@@ -182,33 +201,32 @@ def from_hub(
         for path in files:
             read = _read_arrow if path.suffix == ".arrow" else _read_parquet
             schema, cut, values = read(path)
-            names_there = names or _class_names(_features(schema), schema.names, label)
-            columns = _columns(schema, str(path), image, label, split, names_there)
+            columns = _columns(schema, _features(schema), str(path), image, label, scores, negatives, split, names)
             digest.update(f"{path.name}\0{path.stat().st_size}\0{_footer_digest(path)}\n".encode())
             chunks += cut(columns)
-            if hierarchy is None and columns.label is not None:
-                for value in values(columns.label):
-                    found.update(columns._labels(value, "label column"))
+            for labels in columns.labels if hierarchy is None else ():
+                for value in values(labels.column):
+                    found.update(labels.of(value, "label column"))
     else:
         dataset = _dataset(data, split)
-        names_there = names or _class_names(dataset.features.to_dict(), dataset.column_names, label)
-        columns = _columns(dataset.features.arrow_schema, "the dataset", image, label, split, names_there)
+        schema, features = dataset.features.arrow_schema, dataset.features.to_dict()
+        columns = _columns(schema, features, "the dataset", image, label, scores, negatives, split, names)
         dataset = _undecoded(dataset, image)
         digest.update(f"{dataset._fingerprint}\0{len(dataset)}".encode())
         for first in range(0, len(dataset), CHUNK_IMAGES):
             rows = min(CHUNK_IMAGES, len(dataset) - first)
             chunks.append(_DatasetChunk(dataset, first, rows, columns, follow=not isinstance(data, str)))
-        if hierarchy is None and columns.label is not None:
-            table = dataset.select_columns([columns.label]).with_format("arrow")[:]
-            for value in table.column(columns.label).to_pylist():
-                found.update(columns._labels(value, "the dataset"))
+        for labels in columns.labels if hierarchy is None else ():
+            table = dataset.select_columns([labels.column]).with_format("arrow")[:]
+            for value in table.column(labels.column).to_pylist():
+                found.update(labels.of(value, "the dataset"))
     return ingest(
         chunks,
         out=out,
         hierarchy=hierarchy,
         made_with={
             "source": "hub", "image": image, "label": label, "split": split, "label_names": names, "pack": True,
-            "shorter_side": shorter_side,
+            "shorter_side": shorter_side, **asked_too(scores=scores, negatives=negatives),
         },
         inputs={"data": digest.hexdigest()},
         labels=found,
@@ -332,17 +350,29 @@ def _open_arrow(path: str) -> Iterator[_Batches]:
 
 
 def _columns(
-    schema: pa.Schema, where: str, image: str, label: str | None, split: str | None, names: Sequence[str] | None
-) -> _Columns:
+    schema: pa.Schema, features: Any, where: str, image: str, label: str | None, scores: str | None, negatives: str | None,
+    split: str | None, names: tuple[str, ...] | None,
+) -> _Columns:  # fmt: skip
     there = schema.names
-    top, path = _label_path(label, there)
-    for column in (image, top):
-        if column is not None and column not in there:
+
+    def check(column: str) -> None:
+        if column not in there:
             raise BadInput(f"{where} has no column {column!r}.{nearest(column, there)} It has: {', '.join(there)}.")
-    if top is not None:
+
+    def labels(given: str | None) -> _Labels | None:
+        top, path = _label_path(given, there)
+        if top is None:
+            return None
+        check(top)
         _check_inside(schema.field(top).type, top, path, where)
+        named = names or _class_names(features, there, given)
+        return _Labels(top, path, None if named is None else tuple(named))
+
+    check(image)
+    if scores is not None:
+        check(scores)
     column = "split" if split is None and "split" in there else None
-    return _Columns(image, top, column, split or "train", tuple(names) if names is not None else None, path)
+    return _Columns(image, labels(label), scores, labels(negatives), column, split or "train")
 
 
 def _label_path(label: str | None, there: Sequence[str]) -> tuple[str | None, tuple[str, ...]]:

@@ -136,6 +136,34 @@ def place(root: str, name: str) -> dict[str, Any]:
     return {"file": os.path.join(root, name)}
 
 
+def scores_of(value: Any, labels: Sequence[str], where: str) -> tuple[float | None, ...] | None:
+    """Scores as a source gives them, one for each label or None; None where no label has one.
+
+    Raises:
+        BadInput: not as many as labels, or one that is no number in 0..1.
+
+    >>> scores_of([0.5, None], ["cat", "dog"], "a.jpg")
+    (0.5, None)
+    """
+    if value is None or value == []:
+        return None
+    scores = value if isinstance(value, list) else [value]
+    if len(scores) != len(labels):
+        raise BadInput(
+            f"{where}: expected a score for each of {len(labels)} labels. Got {len(scores)}. Give null where there is none."
+        )
+    for score in scores:
+        number = isinstance(score, int | float) and not isinstance(score, bool)
+        if score is not None and not (number and 0 <= score <= 1):
+            raise BadInput(f"{where}: the score {score!r} is no number in 0..1. Mend it, or leave it out.")
+    return tuple(scores) if any(score is not None for score in scores) else None
+
+
+def asked_too(**options: Any) -> dict[str, Any]:
+    """Options that are not None, for `made_with`: catalogs made before there were such options are still known."""
+    return {name: value for name, value in options.items() if value is not None}
+
+
 def digest_of_files(records: Iterable[Record]) -> str:
     """SHA-256 over name, size and time of every file, so that a changed one is not the same input."""
     digest = hashlib.sha256()

@@ -45,13 +45,9 @@ def from_lvis(
         BadInput: as for COCO; an unknown category among the negatives; an image without `coco_url` and `file_name`.
     """
     coco = read_coco(annotations, label=label)
-    negatives = {
-        image["id"]: [coco.label_of(c, f"image {image['id']}") for c in image.get("neg_category_ids", ())]
-        for image in coco.images
-    }
     return ingest_coco(
         coco, images, _name, source="lvis", out=out, hierarchy=hierarchy, split=split, pack=pack,
-        shorter_side=shorter_side, max_rejected=max_rejected, workers=workers, negatives=negatives,
+        shorter_side=shorter_side, max_rejected=max_rejected, workers=workers,
     )  # fmt: skip
 
 

@@ -23,7 +23,7 @@ from jftdata.catalog import Catalog
 from jftdata.errors import BadArgument, BadInput, Damaged, JftDataError
 from jftdata.hierarchy import Hierarchy
 from jftdata.images import DEFAULT_LIMITS, EXTENSIONS
-from jftdata.sources.ingest import CHUNK_IMAGES, Record, ingest, named_files, place
+from jftdata.sources.ingest import CHUNK_IMAGES, Record, asked_too, ingest, named_files, place, scores_of
 
 _COMPRESSED = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ\x00", b"\x28\xb5\x2f\xfd")  # gzip, bzip2, xz, zstandard
 _MAX_LABEL_BYTES = 1 << 20
@@ -46,18 +46,25 @@ class _Sample:
 
 
 @dataclass(frozen=True)
-class _Labels:
-    """Where labels are: the ending of a member, and a path inside it when it is JSON."""
+class _Field:
+    """Where labels or scores are: the ending of a member, and a path inside it when it is JSON."""
 
+    argument: str
+    """What it was given as."""
     ending: str | None
     path: tuple[str, ...]
     names: tuple[str, ...] | None
 
-    def of(self, sample: _Sample, path: str) -> tuple[str, ...]:
+    def labels(self, sample: _Sample, path: str) -> tuple[str, ...]:
         """Labels of a key."""
+        values, where = self.values(sample, path)
+        return tuple(self._name(v, where) for v in values)
+
+    def values(self, sample: _Sample, path: str) -> tuple[list[Any], str]:
+        """What a key has there, and where that is."""
         data = sample.data.get(self.ending or "")
         if data is None:
-            return ()
+            return [], ""
         where = f"{os.path.basename(path)}:{sample.members[self.ending or ''].name}"
         if len(data) > _MAX_LABEL_BYTES:
             raise BadInput(f"{where} has {len(data)} bytes, at most {_MAX_LABEL_BYTES} may hold labels. Mend it.")
@@ -66,17 +73,18 @@ class _Labels:
             lines = [line.strip() for line in text.splitlines() if line.strip()]
             value = json.loads(text) if self.ending == "json" else lines
         except ValueError as error:
-            raise BadInput(f"{where} is not readable ({error}). Mend it, or give another `label`.") from error
+            raise BadInput(f"{where} is not readable ({error}). Mend it, or give another `{self.argument}`.") from error
         for name in self.path:
             if not isinstance(value, dict):
-                raise BadInput(f"{where} has no field {'.'.join(self.path)!r}. Give another `label`.")
+                raise BadInput(f"{where} has no field {'.'.join(self.path)!r}. Give another `{self.argument}`.")
             value = value.get(name)
-        values = [] if value is None else value if isinstance(value, list) else [value]
-        return tuple(self._name(v, where) for v in values)
+        return [] if value is None else value if isinstance(value, list) else [value], where
 
     def _name(self, value: Any, where: str) -> str:
         if isinstance(value, bool) or not isinstance(value, int | str):
-            raise BadInput(f"{where}: the label {value!r} is neither text nor a whole number. Give another `label`.")
+            raise BadInput(
+                f"{where}: the label {value!r} is neither text nor a whole number. Give another `{self.argument}`."
+            )
         text = str(value)
         if self.names is None:
             return text
@@ -90,12 +98,31 @@ class _Labels:
 
 
 @dataclass(frozen=True)
+class _Said:
+    """Where it is what a key says of its image."""
+
+    labels: _Field
+    scores: _Field
+    negatives: _Field
+
+    def __contains__(self, ending: str) -> bool:
+        return ending in (self.labels.ending, self.scores.ending, self.negatives.ending)
+
+    def of(self, sample: _Sample, path: str) -> dict[str, Any]:
+        """Fields of a Record."""
+        labels = self.labels.labels(sample, path)
+        scores, where = self.scores.values(sample, path)
+        negatives = self.negatives.labels(sample, path)
+        return {"labels": labels, "scores": scores_of(scores, labels, where), "negatives": negatives}
+
+
+@dataclass(frozen=True)
 class _ShardChunk:
     path: str
     start: int
     """Where in the shard the first key begins."""
     num_keys: int
-    labels: _Labels
+    said: _Said
     split: str
     in_place: bool
 
@@ -104,7 +131,7 @@ class _ShardChunk:
 
     def records(self) -> Iterator[Record]:
         def wanted(ending: str) -> bool:
-            return ending == self.labels.ending or (not self.in_place and _is_image(ending))
+            return ending in self.said or (not self.in_place and _is_image(ending))
 
         with _open(self.path, self.start) as tar:
             for _, sample in zip(range(self.num_keys), _samples(tar, self.path, wanted), strict=False):
@@ -116,10 +143,10 @@ class _ShardChunk:
         refused = _refused(sample)
         if refused is not None or image is None:
             return Record(source, (), self.split, refused=refused)
-        labels = self.labels.of(sample, self.path)
+        said = self.said.of(sample, self.path)
         if self.in_place:
-            return Record(source, labels, self.split, file=self.path, offset=image.offset_data, length=image.size)
-        return Record(source, labels, self.split, data=sample.data[sample.image or ""])
+            return Record(source, split=self.split, file=self.path, offset=image.offset_data, length=image.size, **said)
+        return Record(source, split=self.split, data=sample.data[sample.image or ""], **said)
 
 
 def _is_image(ending: str) -> bool:
@@ -151,6 +178,8 @@ def from_webdataset(
     hierarchy: Hierarchy | None = None,
     label: str | None = "cls",
     label_names: Sequence[str] | None = None,
+    scores: str | None = None,
+    negatives: str | None = None,
     split: str = "train",
     pack: bool = False,
     shorter_side: int | None = None,
@@ -167,6 +196,8 @@ def from_webdataset(
             list of them in a field of key.json, dots leading inwards; None gives no labels. A key without that member
             has no labels.
         label_names: label of each number, where labels are numbers.
+        scores: `json.<field>` with a score in 0..1 for each label, null for one without; None gives no scores.
+        negatives: the labels verified not to hold, said in one of the ways of `label`; None gives none.
         split: split of all images.
         pack: copy the bytes, untouched, into tar shards inside the catalog; needed for compressed shards.
         shorter_side: see `from_folder`.
@@ -179,11 +210,12 @@ def from_webdataset(
     Raises:
         MissingInput: no such shard.
         Damaged: not a tar, or one that ends too early.
-        BadInput: a key twice in a shard, two members with one name, labels that cannot be read.
+        BadInput: a key twice in a shard, two members with one name, labels or scores that cannot be read.
         UnknownName: a label that is not in the hierarchy.
         TooManyRejects: more rejects than allowed.
     """
-    labels = _label_rule(label, label_names)
+    names = tuple(label_names) if label_names is not None else None
+    said = _Said(_field("label", label, names), _field("scores", scores, None), _field("negatives", negatives, names))
     digest = hashlib.sha256()
     chunks: list[_ShardChunk] = []
     found: set[str] = set()
@@ -193,14 +225,14 @@ def from_webdataset(
             raise BadArgument(f"{path} is compressed, so images in it cannot be pointed at. Give pack=True too.")
         status = path.stat()
         digest.update(f"{path.name}\0{status.st_size}\0{status.st_mtime_ns}\n".encode())
-        chunks += _cut(str(path.resolve()), labels, split, in_place, found if hierarchy is None else None)
+        chunks += _cut(str(path.resolve()), said, split, in_place, found if hierarchy is None else None)
     return ingest(
         chunks,
         out=out,
         hierarchy=hierarchy,
         made_with={
-            "source": "webdataset", "label": label, "label_names": labels.names, "split": split, "pack": pack,
-            "shorter_side": shorter_side,
+            "source": "webdataset", "label": label, "label_names": names, "split": split, "pack": pack,
+            "shorter_side": shorter_side, **asked_too(scores=scores, negatives=negatives),
         },
         inputs={"shards": digest.hexdigest()},
         labels=found,
@@ -209,11 +241,12 @@ def from_webdataset(
     )  # fmt: skip
 
 
-def _label_rule(label: str | None, names: Sequence[str] | None) -> _Labels:
-    ending, *path = label.split(".") if label is not None else [None]
-    if label is not None and (ending not in ("cls", "txt", "json") or (ending == "json") != bool(path)):
-        raise BadArgument(f"`label` must be cls, txt, json.<field> or None. Got {label!r}.")
-    return _Labels(ending, tuple(str(p) for p in path), tuple(names) if names is not None else None)
+def _field(argument: str, given: str | None, names: tuple[str, ...] | None) -> _Field:
+    ending, *path = given.split(".") if given is not None else [None]
+    endings = () if argument == "scores" else ("cls", "txt")
+    if given is not None and not (path if ending == "json" else ending in endings and not path):
+        raise BadArgument(f"`{argument}` must be {', '.join((*endings, 'json.<field>'))} or None. Got {given!r}.")
+    return _Field(argument, ending, tuple(str(p) for p in path), names)
 
 
 def _shards(shards: Path | str | Sequence[Path | str]) -> list[Path]:
@@ -247,13 +280,13 @@ def _open(path: str, start: int) -> Iterator[tarfile.TarFile]:
         raise Damaged(f"{path} is not a readable tar ({error}). Get it again.") from error
 
 
-def _cut(path: str, labels: _Labels, split: str, in_place: bool, found: set[str] | None) -> list[_ShardChunk]:
+def _cut(path: str, said: _Said, split: str, in_place: bool, found: set[str] | None) -> list[_ShardChunk]:
     """Chunks of a shard; adds the labels that occur to `found`."""
     starts: list[int] = []
     num_keys = 0
     seen: set[str] = set()
     with _open(path, 0) as tar:
-        for sample in _samples(tar, path, lambda ending: found is not None and ending == labels.ending):
+        for sample in _samples(tar, path, lambda ending: found is not None and ending in said):
             if sample.key in seen:
                 raise BadInput(f"{path}: the members of key {sample.key!r} do not follow each other. Sort the shard.")
             seen.add(sample.key)
@@ -261,11 +294,11 @@ def _cut(path: str, labels: _Labels, split: str, in_place: bool, found: set[str]
                 starts.append(min(member.offset for member in sample.members.values()))
             num_keys += 1
             if found is not None:
-                found.update(labels.of(sample, path))
+                found.update(said.labels.labels(sample, path), said.negatives.labels(sample, path))
     if not in_place:
-        return [_ShardChunk(path, 0, num_keys, labels, split, in_place)]
+        return [_ShardChunk(path, 0, num_keys, said, split, in_place)]
     return [
-        _ShardChunk(path, start, min(CHUNK_IMAGES, num_keys - i * CHUNK_IMAGES), labels, split, in_place)
+        _ShardChunk(path, start, min(CHUNK_IMAGES, num_keys - i * CHUNK_IMAGES), said, split, in_place)
         for i, start in enumerate(starts)
     ]
 
