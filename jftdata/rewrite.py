@@ -3,6 +3,7 @@
 Streams by row group. Cost: that of reading and writing the Parquet files.
 """
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +17,15 @@ SAID = ("labels", "scores", "negatives")
 """Columns that may change."""
 
 
-def rewrite(catalog: Catalog, changes: pl.DataFrame, folder: Path, *, what: str) -> dict[str, Any]:
+def rewrite(
+    catalog: Catalog, changes: pl.DataFrame | Callable[[pl.DataFrame], pl.DataFrame], folder: Path, *, what: str
+) -> dict[str, Any]:
     """Write the rows of a catalog.
 
     Args:
         catalog: the images.
         changes: `image` (ascending, each once), `kept`, and the columns of `SAID` with what a kept image says from now on;
-            images that are not in it stay as they are.
+            images that are not in it stay as they are. A function is given the rows of each row group and returns theirs.
         folder: of the Parquet files; made if it is not there.
         what: the name of the progress bar.
 
@@ -47,8 +50,11 @@ def rewrite(catalog: Catalog, changes: pl.DataFrame, folder: Path, *, what: str)
                 for _, group in (x for x in groups if x[0] == path):
                     rows = pl.DataFrame(read_row_group(path, group, columns=tuple(SCHEMA), split=None))
                     bar.update(len(rows))
-                    near = pl.col("image").is_between(rows["image"].min(), rows["image"].max())
-                    rows = _changed(rows, changes.filter(near), root)
+                    if callable(changes):
+                        here = changes(rows)
+                    else:
+                        here = changes.filter(pl.col("image").is_between(rows["image"].min(), rows["image"].max()))
+                    rows = _changed(rows, here, root)
                     file.write_table(rows.to_arrow(compat_level=oldest).cast(schema))
                     total["num_images"] += len(rows)
                     total["num_given_labels"] += int(rows["labels"].list.len().cast(pl.Int64).sum())
