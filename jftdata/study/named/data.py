@@ -91,6 +91,8 @@ class StudyData:
     def __post_init__(self) -> None:
         if len(self.sizes) < 2 or min(self.sizes) < 2 or list(self.sizes) != sorted(set(self.sizes)):
             raise BadArgument(f"`sizes` must be two or more ascending numbers of images. Got {list(self.sizes)}.")
+        if not self.recipe.total_epochs:
+            raise BadArgument("`recipe` must train. Got total_epochs=0.")
         if not self.judged_by:
             raise BadArgument("`judged_by` must name a task. Got none.")
         for task, recipe in self.task_recipes.items():
