@@ -118,7 +118,7 @@ def test_candidates_are_one_right_and_one_wrong_and_selection_keeps_the_right_on
         assert (label in true[image]) == correct
         assert label in labels_of(made.catalog)[image]
     assert made.pairs.group_by("image").agg(pl.len(), pl.col("correct").sum())["correct"].to_list() == [1] * 60
-    found = labels_of(planted.selected(data, made, target=0.75))
+    found = labels_of(planted.selected(made, target=0.75, out=data.at / "selected.catalog"))
     kept = [(image, label) for image, labels in found.items() for label in labels]
     assert 0 < len(kept) < 120
     assert sum(label in true[image] for image, label in kept) / len(kept) > 0.6

@@ -4,6 +4,7 @@ Each is derived from the noisy set of a `StudyData`, kept in its folder, and mad
 ids. Cost: a pass over the labels in Python; copies and candidates pack the images' bytes again.
 """
 
+import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import islice
@@ -36,7 +37,7 @@ JUDGED = 2_000
 _NUMBERS, _WORDS = ("score", "text", "clicks", "feedback"), ("source",)
 _ROWS = 500
 _NEIGHBOURS = 20
-"""Of these some hold, too."""
+"""Labels to look for so many among; some hold themselves."""
 _NAMED = r"copy-(\d+)\.jpg$"
 
 
@@ -122,7 +123,10 @@ class Candidates:
     """All candidates are given."""
     pairs: pl.DataFrame
     """`image`, `label`, `correct` and the signals of `world.web_signals`."""
-    seed: int
+    signals: selection.Candidates
+    """The pairs without the truth."""
+    fusion: selection.Fusion
+    """What the signals and the truth of `JUDGED` pairs tell."""
 
 
 def with_candidates(data: StudyData, images: Subset, *, seed: int) -> Candidates:
@@ -153,27 +157,33 @@ def with_candidates(data: StudyData, images: Subset, *, seed: int) -> Candidates
     def make(image: int, data: bytes, _: list[str]) -> list[dict[str, object]]:
         return [_row(data, f"{image}.jpg", labels_of[image])] if image in labels_of else []
 
-    catalog = _packed(images, make, {"candidates": seed}, out=data.at / f"candidates-s{seed}")
-    return Candidates(catalog, pairs, seed)
-
-
-def selected(data: StudyData, candidates: Candidates, *, target: float) -> Catalog:
-    """The candidates that `selection.select` keeps at a target precision, having seen the truth of `JUDGED` of them."""
-    pairs, seed = candidates.pairs, candidates.seed
-    path = data.at / f"candidates-s{seed}.pairs.parquet"
+    digest = hashlib.sha256(pairs.select("image", "label").write_ndjson().encode()).hexdigest()
+    out = data.at / f"candidates-s{seed}"
+    catalog = _packed(images, make, {"candidates": digest, "seed": seed}, out=out)
+    path = out.with_name(f"{out.name}.pairs.parquet")
     with storage.atomic_path(path) as temp:
         pairs.drop("correct").write_parquet(temp)
     opened = selection.Candidates.open(path, signals=selection.Signals(rising=_NUMBERS, categories=_WORDS))
     order = keyed_order(np.arange(len(pairs)), seed=seed, stream="planted judgements")
     answer = pl.when("correct").then(pl.lit("yes")).otherwise(pl.lit("no"))
     judged = pairs[order[:JUDGED]].select("image", "label", answer=answer)
-    fusion = selection.fit(opened, judged, hierarchy=candidates.catalog.hierarchy, seed=seed)
-    chosen = selection.select(opened, fusion, target=target, out=data.at / f"selected-{target:g}-s{seed}")
+    return Candidates(catalog, pairs, opened, selection.fit(opened, judged, hierarchy=tree, seed=seed))
+
+
+def selected(candidates: Candidates, *, target: float, out: Path) -> Catalog:
+    """The candidates that `selection.select` keeps at a target precision; images without one are left out.
+
+    Args:
+        candidates: to choose from.
+        target: precision to expect of what is kept.
+        out: folder of the catalog; the selection is kept beside it.
+    """
+    chosen = selection.select(candidates.signals, candidates.fusion, target=target, out=out.with_suffix(".selection"))
     kept = pl.read_parquet(chosen.files).select("image", pl.col("label").cast(pl.String))
-    gone = pairs.select("image", "label", new_label=pl.lit(None, pl.String)).join(
-        kept, on=["image", "label"], how="anti"
+    gone = candidates.pairs.join(kept, on=["image", "label"], how="anti").select(
+        "image", "label", new_label=pl.lit(None, pl.String)
     )
-    return relabel(candidates.catalog, gone, out=data.at / f"selected-{target:g}-s{seed}.catalog")
+    return relabel(candidates.catalog, gone, out=out)
 
 
 class _Wrong:
