@@ -15,8 +15,9 @@ from jftdata.cli.verb import EXISTING, Answer, answers, dry_run, plan, table
 def command(out: Path, workers: int | None, dry_run: bool) -> Answer:
     """Run the whole chain on the built-in world and write a report; about six minutes on two cores."""
     from jftdata.study import demo
+    from jftdata.study.named.data import WorldSettings
 
-    settings = demo.DemoSettings()
+    settings = WorldSettings()
     if dry_run:
         return plan("run the demo", out=out, images=settings.num_images, sizes=settings.sizes, seeds=settings.seeds)
     made = demo.run(out, settings, workers=workers)
