@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from jftdata import storage
 from jftdata.errors import BadInput
-from jftdata.ragged import unique
+from jftdata.ragged import in_sorted, unique
 
 FORMAT = "jftdata.embeddings/1"
 
@@ -71,14 +71,12 @@ class Embeddings:
             BadInput: an image without a vector.
         """
         wanted = unique(images)
-        at = np.searchsorted(self.images, wanted)
-        found = at < len(self.images)
-        found[found] = self.images[at[found]] == wanted[found]
+        found = in_sorted(wanted, self.images)
         if not found.all():
             raise BadInput(
                 f"{(~found).sum()} images have no vector, for example {wanted[~found][0]}. Embed them first."
             )
-        return Embeddings.of(self.vectors[at], wanted, embedder=self.embedder)
+        return Embeddings.of(self.vectors[np.searchsorted(self.images, wanted)], wanted, embedder=self.embedder)
 
 
 def check_unit(vectors: NDArray[np.float32], images: NDArray[np.int64]) -> None:

@@ -73,11 +73,10 @@ def rows_in(images: NDArray[np.int64], wanted: NDArray[np.int64], missing: str) 
     Raises:
         UnknownName: an id that is not there, with `missing` as the rest of the sentence.
     """
-    at = np.minimum(np.searchsorted(images, wanted), max(len(images) - 1, 0))
-    found = images[at] == wanted if len(images) else np.zeros(len(wanted), np.bool_)
+    found = ragged.in_sorted(wanted, images)
     if not found.all():
         raise UnknownName(f"image {wanted[~found][0]} and {(~found).sum() - 1:,} more {missing}")
-    return at
+    return np.searchsorted(images, wanted)
 
 
 def vectors_of(given: Given, embeddings: Embeddings) -> Embeddings:

@@ -110,13 +110,13 @@ class Probabilities:
         """
         if np.array_equal(images, self.images):
             return self
-        at = np.minimum(np.searchsorted(self.images, images), max(len(self.images) - 1, 0))
-        found = self.images[at] == images if len(self.images) else np.zeros(len(images), np.bool_)
+        found = ragged.in_sorted(images, self.images)
         if not found.all():
             raise UnknownName(
                 f"{(~found).sum():,} images of the catalog have no probabilities, for example {images[~found][0]}. Give "
                 "those of every image."
             )
+        at = np.searchsorted(self.images, images)
         start, which = ragged.take_rows(self.start, np.arange(len(self.index)), at)  # type: ignore[arg-type]
         return type(self)(self.tree, images, start, self.index[which], self.value[which], self.exclusive)
 
