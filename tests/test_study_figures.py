@@ -11,7 +11,7 @@ import pytest
 from jftdata import tail
 from jftdata.study import figures
 from jftdata.study.curves import fit_log
-from jftdata.study.figures import RunCurve, ScoreCurve
+from jftdata.study.figures import ArmScores, RunCurve, ScoreCurve
 
 
 def counts(given: list[int], names: list[str] | None = None) -> pl.DataFrame:
@@ -39,6 +39,9 @@ DRAW: list[Callable[[str], str]] = [
         prefix=prefix,
     ),
     lambda prefix: figures.scores([score_curve(), score_curve(mode="fine-tuned")], prefix=prefix),
+    lambda prefix: figures.arms(
+        [ArmScores(name=f"arm {i}", values={0: 0.1 * i, 1: 0.2}, mean=0.15, half=0.02) for i in range(3)], prefix=prefix
+    ),
 ]
 
 

@@ -430,9 +430,9 @@ def test_points_of_a_figure_say_what_they_are_under_the_pointer_and_by_arrow_key
     said = "document.querySelector('.tip').textContent"
     opened.value("document.querySelector('.hero svg').focus()")
     opened.press("ArrowRight")
-    assert re.fullmatch(r"100 images, seed 0: \d\d\.\d%", opened.value(said))
+    assert re.fullmatch(r"100 images, frozen, seed 0: \d\d\.\d%", opened.value(said))
     opened.press("ArrowLeft")
-    assert re.fullmatch(r"3,000 images, if the line goes on: \d\d\.\d%", opened.value(said))
+    assert re.fullmatch(r"3,000 images, frozen, if the line goes on: \d\d\.\d%", opened.value(said))
     opened.press("Escape")
     assert opened.value(said) == ""
     opened.click(".hero svg .mark:last-of-type")

@@ -11,7 +11,7 @@ import io
 import math
 import re
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
@@ -31,6 +31,8 @@ INK, MUTED, GRID, ACCENT, SECOND, PAPER = "#010101", "#020202", "#030303", "#040
 """Stand-ins that are replaced by CSS variables once the SVG is written."""
 SCALE = ("#0a0a0a", "#0b0b0b", "#0c0c0c", "#0d0d0d", "#0e0e0e", "#0f0f0f")
 """Stand-ins for the scale of sizes, smallest first."""
+GROUPS = ((ACCENT, "o", "●"), (SECOND, "s", "■"), (SCALE[0], "^", "▲"), (SCALE[4], "D", "◆"), (MUTED, "v", "▼"))
+"""Of curves on one figure in this order: the colour, Matplotlib's marker, and the character that stands for it in a key."""
 _VARIABLES = {
     INK: "var(--ink, #1b2026)", MUTED: "var(--muted, #5b6570)", GRID: "var(--line, #dfe3e7)",
     ACCENT: "var(--accent, #0a6c8f)", SECOND: "var(--second, #b4540a)", PAPER: "var(--paper, #ffffff)",
@@ -39,6 +41,7 @@ _VARIABLES = {
 }  # fmt: skip
 Mark = tuple[float, float, str]
 """A point in the data's units, and what it is in words."""
+IMAGES = "pretraining images"
 AHEAD = 3
 """How far past the largest set the fitted line is drawn, as a factor."""
 _WINDOWS = 150
@@ -80,6 +83,18 @@ class ScoreCurve:
     """Mean score of untrained weights."""
     fit: dict[str, Any] | None
     """A row of `curves.fit_log`, None with fewer than two sizes."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ArmScores:
+    """Scores of one arm of a study in one task."""
+
+    name: str
+    values: Mapping[int, float]
+    """By seed, in 0..1."""
+    mean: float
+    half: float | None
+    """Half the 95% interval over seeds; None for one seed."""
 
 
 def rank_frequency(counts: pl.DataFrame, *, prefix: str = "tail") -> Drawn:
@@ -160,36 +175,70 @@ def run_curves(curves: Sequence[RunCurve], *, what: str = "loss", prefix: str = 
     return _svg(figure, prefix, f"{what} against images seen, one line a run", marks)
 
 
-def scores(curves: Sequence[ScoreCurve], *, prefix: str = "score") -> Drawn:
-    """Score against number of pretraining images for one task; the second mode is drawn in a second colour.
+def scores(curves: Sequence[ScoreCurve], *, x: str = IMAGES, prefix: str = "score") -> Drawn:
+    """Score against number of pretraining images for one task, a colour and a shape for each curve.
 
     Small dots are runs, large ones means with their 95% interval; the line is the fit with its 95% band for one more
-    run, dotted out to three times the largest set; the dashed line is untrained weights.
+    run, dotted out to three times the largest set, or where there is no fit joins the means; the dashed line is untrained weights.
 
     Args:
-        curves: one for each mode of the task, at most two.
+        curves: one for each mode of the task, or group of arms; at most as many as `GROUPS`.
+        x: what lies on the axis, if it is another number than that of images.
         prefix: put before every id.
 
     Returns:
         SVG text.
     """
     figure, axes = _axes(380, 300)
-    axes.set_xscale("log")
-    sizes = sorted({int(x) for c in curves for x in c.means["num_train_images"]})
-    last = sizes[-1] * AHEAD
-    axes.set_xlim(sizes[0] / 1.35, last * 1.35)
+    sizes = sorted({value for c in curves for value in c.means["num_train_images"]})
+    last = sizes[-1] * (AHEAD if any(c.fit for c in curves) else 1)
+    if sizes[0] > 0:
+        axes.set_xscale("log")
+        axes.set_xlim(sizes[0] / 1.35, last * 1.35)
     axes.set_ylim(*_score_limits(curves, last))
     marks: list[Mark] = []
-    for curve, color in zip(curves, (ACCENT, SECOND), strict=False):
-        marks += _score_curve(axes, curve, color, last)
-    ticks = [*sizes, last] if len(sizes) <= 6 else [*sizes[:: math.ceil(len(sizes) / 5)], last]
-    axes.set_xticks(ticks, [short(x) for x in ticks])
+    for curve, (color, shape, _) in zip(curves, GROUPS, strict=False):
+        marks += _score_curve(axes, curve, color, shape, last, x)
+    ticks = sizes if len(sizes) <= 6 else sizes[:: math.ceil(len(sizes) / 5)]
+    ticks = sorted({*ticks, last})
+    axes.set_xticks(ticks, [short(value) for value in ticks])
     axes.xaxis.set_minor_locator(NullLocator())
     axes.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]))
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:g}%".replace("-", "−")))
-    axes.set_xlabel("pretraining images", color=MUTED)
+    axes.yaxis.set_major_formatter(FuncFormatter(_percent))
+    axes.set_xlabel(x, color=MUTED)
     what = " and ".join(f"{c.task}, {c.mode}, {c.metric}" for c in curves)
-    return _svg(figure, prefix, f"Score against number of pretraining images: {what}", marks)
+    return _svg(figure, prefix, f"Score against {'number of ' if x == IMAGES else ''}{x}: {what}", marks)
+
+
+def arms(scored: Sequence[ArmScores], *, prefix: str = "arms") -> Drawn:
+    """Scores of arms below each other: small dots are runs, large ones means with their 95% interval.
+
+    Args:
+        scored: at least one arm, the first on top.
+        prefix: put before every id.
+
+    Returns:
+        SVG text.
+    """
+    figure, axes = _axes(380, 52 + 30 * len(scored))
+    axes.grid(False, axis="y")
+    axes.grid(axis="x", color=GRID, lw=0.8)
+    marks: list[Mark] = []
+    for row, arm in enumerate(scored):
+        below, values = row + 0.28, [100 * value for value in arm.values.values()]
+        axes.scatter(values, [below] * len(values), s=20, color=ACCENT, alpha=0.55, lw=0, zorder=4)
+        half = 100 * (arm.half or 0.0)
+        axes.errorbar(100 * arm.mean, row, xerr=half, fmt="none", ecolor=ACCENT, elinewidth=1.4, capsize=3, zorder=4)
+        axes.plot(100 * arm.mean, row, ls="", marker="o", ms=7, mfc=ACCENT, mec=PAPER, mew=1.2, zorder=6)
+        marks += [(100 * v, below, f"{arm.name}, seed {seed}: {v:.1%}") for seed, v in arm.values.items()]
+        interval = "" if arm.half is None else f" ± {half:.1f}"
+        marks.append((100 * arm.mean, row, f"{arm.name}, mean: {100 * arm.mean:.1f}{interval}%"))
+    axes.set_ylim(len(scored) - 0.4, -0.5)
+    axes.set_yticks(range(len(scored)), [shorten(arm.name, 30) for arm in scored], color=INK, parse_math=False)
+    axes.margins(x=0.1)
+    axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]))
+    axes.xaxis.set_major_formatter(FuncFormatter(_percent))
+    return _svg(figure, prefix, f"Score of {len(scored)} arms: {', '.join(arm.name for arm in scored)}", marks)
 
 
 def size_colors(sizes: Sequence[int]) -> dict[int, str]:
@@ -217,7 +266,7 @@ def short(number: float) -> str:
     for unit, name in ((1e9, "B"), (1e6, "M"), (1e3, "k")):
         if number >= unit * 0.9995:
             return f"{float(f'{number / unit:.3g}'):g}{name}"
-    return f"{number:g}"
+    return f"{number:.3g}"
 
 
 def shorten(text: str, length: int) -> str:
@@ -229,7 +278,11 @@ def shorten(text: str, length: int) -> str:
     return text if len(text) <= length else text[: length - 1].rstrip() + "…"
 
 
-def _score_curve(axes: Axes, curve: ScoreCurve, color: str, last: float) -> list[Mark]:
+def _percent(value: float, _: object = None) -> str:
+    return f"{value:g}%".replace("-", "−")
+
+
+def _score_curve(axes: Axes, curve: ScoreCurve, color: str, shape: str, last: float, what: str) -> list[Mark]:
     if curve.untrained is not None:
         axes.axhline(100 * curve.untrained, color=color, lw=1.1, ls=(0, (5, 4)), alpha=0.8, zorder=1)
     if curve.fit is not None:
@@ -244,24 +297,35 @@ def _score_curve(axes: Axes, curve: ScoreCurve, color: str, last: float) -> list
         )
         axes.plot(last, line[-1, 0], marker="D", ms=7, mfc=PAPER, mec=color, mew=1.8, zorder=5)
     points, means = curve.points, curve.means
-    beside = 1.09  # runs stand a little to the right of their mean, clear of its interval
-    axes.scatter(
-        points["num_train_images"] * beside, points["value"] * 100, s=20, color=color, alpha=0.55, lw=0, zorder=4
+    x, y = means["num_train_images"].to_numpy(), means["mean"].to_numpy() * 100
+    if curve.fit is None:
+        axes.plot(x, y, color=color, lw=1.4, alpha=0.6, zorder=3)
+    # runs stand a little to the right of their mean, clear of its interval
+    beside = (
+        points["num_train_images"].to_numpy() * 1.09
+        if x[0] > 0
+        else points["num_train_images"].to_numpy() + 0.02 * last
     )
+    axes.scatter(beside, points["value"] * 100, s=20, color=color, alpha=0.55, lw=0, zorder=4)
     half = means["half"].fill_null(0.0) * 100
-    x, y = means["num_train_images"], means["mean"] * 100
     axes.errorbar(x, y, yerr=half, fmt="none", ecolor=color, elinewidth=1.4, capsize=3, zorder=4)
-    axes.plot(x, y, ls="", marker="o", ms=6.5, mfc=color, mec=PAPER, mew=1.2, zorder=6)
+    axes.plot(x, y, ls="", marker=shape, ms=6.5, mfc=color, mec=PAPER, mew=1.2, zorder=6)
     marks: list[Mark] = []
-    for size, seed, value in points.select("num_train_images", "seed", "value").sort(pl.all()).iter_rows():
-        marks.append((size * beside, 100 * value, f"{size:,} images, seed {seed}: {value:.1%}"))
+    for at, (size, seed, value) in zip(
+        beside, points.select("num_train_images", "seed", "value").iter_rows(), strict=True
+    ):
+        marks.append((at, 100 * value, f"{_where(size, what)}, {curve.mode}, seed {seed}: {value:.1%}"))
     for size, mean, width in means.select("num_train_images", "mean", "half").iter_rows():
         interval = "" if width is None else f" ± {100 * width:.1f}"
-        marks.append((size, 100 * mean, f"{size:,} images, {curve.mode}, mean: {100 * mean:.1f}{interval}%"))
+        marks.append((size, 100 * mean, f"{_where(size, what)}, {curve.mode}, mean: {100 * mean:.1f}{interval}%"))
     if curve.fit is not None:
         ahead = predict(curve.fit, x=last)[0]
-        marks.append((last, 100 * ahead, f"{last:,.0f} images, if the line goes on: {ahead:.1%}"))
+        marks.append((last, 100 * ahead, f"{_where(last, what)}, {curve.mode}, if the line goes on: {ahead:.1%}"))
     return marks
+
+
+def _where(value: float, what: str) -> str:
+    return f"{value:,.0f} images" if what == IMAGES else f"{what} {value:g}"
 
 
 def _score_limits(curves: Sequence[ScoreCurve], last: float) -> tuple[float, float]:

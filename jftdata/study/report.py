@@ -16,14 +16,23 @@ from jftdata.catalog import Catalog
 from jftdata.checkpoint import Checkpoint
 from jftdata.errors import BadArgument, BadInput
 from jftdata.results import Results
-from jftdata.study import figures, page, report_catalog, report_findings, report_predictions, report_scores
+from jftdata.study import (
+    figures,
+    page,
+    report_catalog,
+    report_findings,
+    report_predictions,
+    report_scores,
+    report_studies,
+)
 from jftdata.study.report_findings import Overlap
+from jftdata.study.report_studies import StudySection
 
 TEMPLATE = "report.html.jinja"
 SEED = 0
 """Draws the contact sheet, so that a page made again shows the same images."""
 
-__all__ = ["Overlap", "Report", "render", "write"]
+__all__ = ["Overlap", "Report", "StudySection", "render", "write"]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -50,6 +59,8 @@ class Report:
     """Transfer scores of the runs."""
     transfers: Sequence[Path] = ()
     """Folders of `transfer.run`; of those with pictures, one a task and mode is shown."""
+    studies: Sequence[StudySection] = ()
+    """Studies, each with a section of its own."""
     judged_on: str = ""
     """What the transfer tasks' data is called."""
     command: str = ""
@@ -145,6 +156,9 @@ def _sections(report: Report) -> dict[str, Any]:
             "rows": report_scores.all_rows(report.results),
             "compared": report.results.rows["num_copies"].is_not_null().any(),
         }
+    found["studies"] = [report_studies.study(one, number=n) for n, one in enumerate(report.studies, start=1)]
+    if found["studies"] and not found["hero"]:
+        finding, detail, found["hero"] = report_studies.headline(found["studies"][0])
     found["predictions"] = report_predictions.predictions(report.transfers)
     return found | {
         "finding": finding,

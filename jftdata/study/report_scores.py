@@ -25,17 +25,25 @@ def score_curves(results: Results) -> list[ScoreCurve]:
     """The main metric of every task and mode with its fit, by task, frozen first."""
     curves = []
     for (task, mode), rows in results.rows.partition_by("task", "mode", as_dict=True, maintain_order=True).items():
-        metric = main_metric(rows)
-        rows = rows.filter(pl.col("metric") == metric)
-        points = rows.filter(pl.col("num_train_images") > 0).select("num_train_images", "seed", "value")
-        if points.is_empty():
-            continue
-        fresh = rows.filter(pl.col("num_train_images") == 0)["value"]
-        fit = fit_log(points, by=[]).row(0, named=True) if points["num_train_images"].n_unique() > 1 else None
-        untrained = float(fresh.to_numpy().mean()) if len(fresh) else None
-        named = {"task": task, "mode": MODES.get(mode, mode), "metric": metric}
-        curves.append(ScoreCurve(**named, points=points, means=_means(points), untrained=untrained, fit=fit))
+        curve = score_curve(rows, task=str(task), name=MODES.get(str(mode), str(mode)))
+        if curve is not None:
+            curves.append(curve)
     return sorted(curves, key=lambda c: (c.task, c.mode != "frozen", c.mode))
+
+
+def score_curve(rows: pl.DataFrame, *, task: str, name: str) -> ScoreCurve | None:
+    """The main metric of some results by number of pretraining images; None where only untrained weights were judged."""
+    metric = main_metric(rows)
+    rows = rows.filter(pl.col("metric") == metric)
+    points = rows.filter(pl.col("num_train_images") > 0).select("num_train_images", "seed", "value")
+    if points.is_empty():
+        return None
+    fresh = rows.filter(pl.col("num_train_images") == 0)["value"]
+    fit = fit_log(points, by=[]).row(0, named=True) if points["num_train_images"].n_unique() > 1 else None
+    untrained = float(fresh.to_numpy().mean()) if len(fresh) else None
+    return ScoreCurve(
+        task=task, mode=name, metric=metric, points=points, means=means_of(points), untrained=untrained, fit=fit
+    )
 
 
 def main_metric(rows: pl.DataFrame) -> str:
@@ -140,10 +148,10 @@ def panels(curves: Sequence[ScoreCurve], *, prefix: str) -> list[dict[str, Any]]
     views = []
     for number, task in enumerate(dict.fromkeys(c.task for c in curves)):
         some = [c for c in curves if c.task == task]
-        keys = [{"color": figures.name_of(color), "text": f"{c.mode}: {verdict(c)}"}
-                for c, color in zip(some, (figures.ACCENT, figures.SECOND), strict=False)]  # fmt: skip
+        keys = [{"color": figures.name_of(color), "mark": mark, "text": f"{c.mode}: {verdict(c)}"}
+                for c, (color, _, mark) in zip(some, figures.GROUPS, strict=False)]  # fmt: skip
         metrics = ", ".join(dict.fromkeys(c.metric for c in some))
-        svg = figures.scores(some[:2], prefix=f"{prefix}{number}")
+        svg = figures.scores(some, prefix=f"{prefix}{number}")
         views.append({"task": task, "metric": metrics, "keys": keys, "svg": svg})
     return views
 
@@ -252,15 +260,25 @@ def _against_untrained(curve: ScoreCurve) -> str:
     return f"Untrained weights reach {percent(curve.untrained)}; the best set, {size:,} images, {percent(mean)}."
 
 
-def _means(points: pl.DataFrame) -> pl.DataFrame:
-    """Mean of the seeds at each size, with half its 95% interval (Student's t), null for one seed."""
+def means_of(points: pl.DataFrame) -> pl.DataFrame:
+    """Mean of the seeds at each `num_train_images`, with half its 95% interval (Student's t), null for one seed."""
     rows = []
     for (size,), part in points.sort("num_train_images").partition_by("num_train_images", as_dict=True).items():
-        values = part["value"].to_list()
-        n = len(values)
-        half = float(stats.t.ppf(0.975, n - 1)) * statistics.stdev(values) / math.sqrt(n) if n > 1 else None
-        rows.append({"num_train_images": size, "mean": statistics.fmean(values), "half": half})
-    return pl.DataFrame(rows, schema={"num_train_images": pl.Int64, "mean": pl.Float64, "half": pl.Float64})
+        mean, half = over_seeds(part["value"].to_list())
+        rows.append({"num_train_images": size, "mean": mean, "half": half})
+    kind = points.schema["num_train_images"]
+    return pl.DataFrame(rows, schema={"num_train_images": kind, "mean": pl.Float64, "half": pl.Float64})
+
+
+def over_seeds(values: Sequence[float]) -> tuple[float, float | None]:
+    """Mean and half its 95% interval (Student's t); None for one value.
+
+    >>> mean, half = over_seeds([1.0, 2.0, 3.0])
+    >>> mean, round(half, 6)
+    (2.0, 2.484138)
+    """
+    n, mean = len(values), statistics.fmean(values)
+    return mean, float(stats.t.ppf(0.975, n - 1)) * statistics.stdev(values) / math.sqrt(n) if n > 1 else None
 
 
 def _mean_text(row: dict[str, Any]) -> str:
