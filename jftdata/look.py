@@ -19,6 +19,7 @@ from jftdata import dedup, images, judge, sheet
 from jftdata.catalog import Catalog
 from jftdata.errors import BadArgument, BadInput
 from jftdata.pixels import PLACE, check_unchanged, map_images
+from jftdata.plural import plural
 
 Choose = Literal["spread", "top"]
 SIDE = 256
@@ -82,7 +83,7 @@ def pairs_page(
     both, num_unread = _both(chosen, catalog, test, _jpeg, workers)
     items = []
     for row, (a, b, marked) in zip(chosen.iter_rows(named=True), both, strict=True):
-        size = f"{row['size']:,} {'image' if names == _INSIDE else 'pair'}{'' if row['size'] == 1 else 's'}"
+        size = plural(row["size"], "image" if names == _INSIDE else "pair")
         items.append(
             judge.Item(
                 id=f"{names[0]} {row['a']} {names[1]} {row['b']}",
@@ -397,7 +398,7 @@ def _told(num_shown: int, num_found: int, choose: Choose, num_unread: int) -> st
 
 
 def _unread_words(num: int) -> str:
-    return f"; {num:,} image{'' if num == 1 else 's'} could not be read" if num else ""
+    return f"; {plural(num, 'image')} could not be read" if num else ""
 
 
 def _listed(names: Any) -> str:

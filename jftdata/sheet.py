@@ -16,6 +16,7 @@ from jftdata import storage, tail
 from jftdata.catalog import Catalog
 from jftdata.errors import BadArgument, BadInput
 from jftdata.images import decode
+from jftdata.plural import plural
 
 BANDS = ("head", "medium", "tail")
 """More than 100 images, 20 to 100, fewer than 20: the cuts of Sun et al. 2017, section 3."""
@@ -68,10 +69,10 @@ def contact_sheet(
     for label in chosen:
         name = catalog.hierarchy.names[catalog.hierarchy.index(label)]
         count = numbers[label]
-        told = f"{count:,} image{'' if count == 1 else 's'}, {_band(count)}"
+        told = f"{plural(count, 'image')}, {_band(count)}"
         rows.append((name, [told], _cells(catalog, label, num_images, size, seed)))
     num_used = int((counts["num_images"] > 0).sum())
-    title = f"{catalog.path.name}: {len(catalog):,} images, {len(chosen):,} of {num_used:,} labels in use"
+    title = f"{catalog.path.name}: {plural(len(catalog), 'image')}, {len(chosen):,} of {num_used:,} labels in use"
     return draw(rows, out=out, title=title, num_cells=num_images, size=size)
 
 

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from jftdata.catalog import Catalog, among, label_arrays, read_row_group, row_groups
 from jftdata.errors import BadArgument, BadInput
 from jftdata.hierarchy import Hierarchy
+from jftdata.plural import plural
 from jftdata.ragged import ascending
 
 COUNTS = {
@@ -390,7 +391,7 @@ def describe_change(change: Mapping[str, Any]) -> str:
     >>> describe_change({"lost": 1, "pushed_below_20": 2, "pushed_below_100": 0, "most_reduced": "y"})
     'the tail: 1 label lost, 2 pushed below 20 images, 0 below 100; hit hardest: y'
     """
-    lost = f"{change['lost']:,} label{'' if change['lost'] == 1 else 's'} lost"
+    lost = f"{plural(change['lost'], 'label')} lost"
     hardest = f"; hit hardest: {change['most_reduced']}" if change["most_reduced"] is not None else ""
     pushed = f"{change['pushed_below_20']:,} pushed below 20 images, {change['pushed_below_100']:,} below 100"
     return f"the tail: {lost}, {pushed}{hardest}"

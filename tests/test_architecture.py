@@ -17,6 +17,7 @@ LAYERS = (
         "machine",
         "override",
         "permute",
+        "plural",
         "processes",
         "progress",
         "ragged",

@@ -68,7 +68,7 @@ def test_table(tmp_path: Path, capsys: Capture) -> None:
     assert "3 in = 3 ok + 0 byte-identical copies + 0 rejected" in said
     assert "3 stored smaller than they came" in said
     assert "7 rows read, 1 left out" in said
-    assert "1 verified negatives" in said
+    assert "1 verified negative;" in said
 
 
 def test_parquet_with_labels_inside_a_column_and_scores_beside_them(tmp_path: Path, capsys: Capture) -> None:

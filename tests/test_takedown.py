@@ -261,7 +261,7 @@ def test_on_the_command_line(shop, tmp_path, capsys):
     arguments = ["takedown", str(tmp_path / "i.csv"), "--among", str(work), "--quiet"]
     assert run(arguments) == 0
     text = capsys.readouterr().out
-    assert text.startswith("1 images; artefacts: ")
+    assert text.startswith("1 image; artefacts: ")
     assert "packed.catalog" in text
     more = ["--copies", str(tmp_path / "pairs.csv"), "--out", str(tmp_path / "new"), "--json"]
     assert run([*arguments, *more]) == 0

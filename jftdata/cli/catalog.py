@@ -11,6 +11,7 @@ from jftdata.cli.verb import EXISTING, Answer, answers, dry_run, plan, write_fra
 from jftdata.cli.verb import table as table_of
 from jftdata.errors import BadArgument
 from jftdata.hierarchy import Hierarchy
+from jftdata.plural import plural
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
@@ -250,7 +251,9 @@ def _or_none(label: str) -> str | None:
 
 def _told(catalog: Catalog) -> Answer:
     facts = catalog.sidecar.facts
-    text = [f"{catalog.path}: {len(catalog):,} images ({', '.join(f'{n} {c:,}' for n, c in catalog.splits.items())})"]
+    text = [
+        f"{catalog.path}: {plural(len(catalog), 'image')} ({', '.join(f'{n} {c:,}' for n, c in catalog.splits.items())})"
+    ]
     if catalog.has_pixels:
         text += _counted(facts)
     text += _labelled(catalog, facts)
@@ -268,7 +271,9 @@ def _counted(facts: dict[str, Any]) -> list[str]:
     if facts.get("num_reencoded"):
         text.append(f"  {facts['num_reencoded']:,} stored smaller than they came")
     if "num_rows" in facts:
-        text.append(f"  {facts['num_rows']:,} rows read, {facts['num_rows_left_out']:,} left out for their confidence")
+        text.append(
+            f"  {plural(facts['num_rows'], 'row')} read, {facts['num_rows_left_out']:,} left out for their confidence"
+        )
     return text
 
 
@@ -277,12 +282,12 @@ def _labelled(catalog: Catalog, facts: dict[str, Any]) -> list[str]:
         return [f"  labels of {catalog.hierarchy.num_labels:,}, no pixels"]
     given = facts["num_given_labels"]
     text = [
-        f"  {given:,} given labels of {catalog.hierarchy.num_labels:,}, {given / max(1, len(catalog)):.2f} an image; "
-        f"{facts.get('num_unlabelled', 0):,} images without a label"
+        f"  {plural(given, 'given label')} of {catalog.hierarchy.num_labels:,}, {given / max(1, len(catalog)):.2f} an image; "
+        f"{plural(facts.get('num_unlabelled', 0), 'image')} without a label"
     ]
     if facts.get("num_negatives") or facts.get("num_conflicts"):
         text.append(
-            f"  {facts['num_negatives']:,} verified negatives; {facts['num_conflicts']:,} labels both given and negated, "
-            "which stay given"
+            f"  {plural(facts['num_negatives'], 'verified negative')}; {plural(facts['num_conflicts'], 'label')} both given and "
+            "negated, still given"
         )
     return text

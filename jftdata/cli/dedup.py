@@ -13,6 +13,7 @@ from jftdata.catalog import Catalog
 from jftdata.cli.verb import EXISTING, Answer, answers, read_images, table, write_frame
 from jftdata.embeddings import Embeddings
 from jftdata.errors import BadArgument
+from jftdata.plural import plural
 
 
 @click.command()
@@ -84,17 +85,18 @@ def command(
         "num_images": num, "num_pairs": len(pairs), "num_groups": len(links), "num_in_groups": len(members),
         "num_chains": num_chains, "out": str(out) if out else None, "drop": str(drop) if drop else None,
     }  # fmt: skip
-    told = f"{len(pairs):,} pairs ({how}) among {num:,} images; {len(members):,} images in {len(links):,} groups"
+    told = f"{plural(len(pairs), 'pair')} ({how}) among {plural(num, 'image')}; "
+    told += f"{plural(len(members), 'image')} in {plural(len(links), 'group')}"
     if num_chains:
         told += f", {num_chains:,} of them chains whose ends need not be alike"
     if images is not None and (drop is not None or merge is not None):
         settled = dedup.resolve(members, images, prefer=read_images(prefer))
         extra = settled.filter(~pl.col("kept"))["image"]
         data["num_conflicts"] = len(settled.filter(pl.col("conflicts").list.len() > 0))
-        told += f"\n{data['num_conflicts']:,} groups have labels that contradict each other"
+        told += f"\n{plural(data['num_conflicts'], 'group has', 'groups have')} labels that contradict each other"
         kept = np.setdiff1d(images.images(), extra.to_numpy())
         data["tail"] = tail.compare(tail.label_counts(images), tail.label_counts(images, images=kept))
-        told += f"\nwithout the {len(extra):,} images to drop: {tail.describe_change(data['tail'])}"
+        told += f"\nwithout the {plural(len(extra), 'image')} to drop: {tail.describe_change(data['tail'])}"
         if drop is not None:
             write_frame(extra.alias("image").to_frame(), drop)
         if merge is not None:
@@ -102,7 +104,7 @@ def command(
 
             made = without_copies(images, settled, out=merge, conflicts=conflicts)
             data["merged"] = str(merge)
-            told += f"\n{merge}: {len(made):,} images, copies united"
+            told += f"\n{merge}: {plural(len(made), 'image')}, copies united"
     if images is not None and len(pairs):
         told += look(pairs, images, page=page, sheet=sheet, groups=groups, workers=workers)
     if out is not None:
@@ -126,7 +128,7 @@ def look(
         shown.append((look.groups_sheet(pairs, images, out=groups, workers=workers), "groups"))
     return "".join(
         f"\n{made.path}: {made.num_shown:,} of {made.num_found:,} {what}"
-        + (f", {made.num_unread:,} images could not be read" if made.num_unread else "")
+        + (f", {plural(made.num_unread, 'image')} could not be read" if made.num_unread else "")
         for made, what in shown
     )
 
@@ -148,11 +150,11 @@ def _verified(
         "min_probability": least, "num_candidates": found.num_candidates, "num_rejected": len(found.rejected),
         "num_marks": found.calibration.num_marks,
     }  # fmt: skip
-    how = f"probability at least {least:g}, {found.num_candidates:,} candidates verified"
+    how = f"probability at least {least:g}, {plural(found.num_candidates, 'candidate')} verified"
     if len(found.rejected):
-        how += f", {len(found.rejected):,} images could not be read"
+        how += f", {plural(len(found.rejected), 'image')} could not be read"
     if found.calibration.num_marks:
-        how += f", corrected by {found.calibration.num_marks:,} answers"
+        how += f", corrected by {plural(found.calibration.num_marks, 'answer')}"
     return found.pairs, len(images), data, how
 
 

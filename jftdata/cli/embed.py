@@ -7,6 +7,7 @@ import click
 from jftdata import storage
 from jftdata.catalog import Catalog
 from jftdata.cli.verb import EXISTING, Answer, answers, dry_run, plan
+from jftdata.plural import plural
 
 
 @click.command()
@@ -45,7 +46,7 @@ def command(
     )
     n, d = found.vectors.shape
     num_rejected = storage.read_sidecar(out).facts.get("num_rejected", 0)
-    unread = f"; {num_rejected:,} images could not be read ({out / 'rejected.parquet'})" if num_rejected else ""
+    unread = f"; {plural(num_rejected, 'image')} could not be read ({out / 'rejected.parquet'})" if num_rejected else ""
     data = {"out": str(out), "embedder": found.embedder, "num_images": n, "dimensions": d, "num_rejected": num_rejected,
             "fingerprint": found.fingerprint}  # fmt: skip
-    return Answer(f"{out}: {n:,} vectors of {d} dimensions{unread}", data)
+    return Answer(f"{out}: {plural(n, 'vector')} of {d} dimensions{unread}", data)

@@ -8,6 +8,7 @@ import polars as pl
 from jftdata import storage
 from jftdata.catalog import Catalog
 from jftdata.cli.verb import EXISTING, Answer, answers, dry_run, plan, read_table
+from jftdata.plural import plural
 from jftdata.subset import Subset, everything
 
 
@@ -54,12 +55,12 @@ def command(
     facts = made.facts
     rejected = ", ".join(f"{count:,} {reason}" for reason, count in facts["rejected"].items())
     text = [
-        f"{out}: {facts['num_images']:,} images ({', '.join(f'{n} {c:,}' for n, c in facts['splits'].items())}), "
+        f"{out}: {plural(facts['num_images'], 'image')} ({', '.join(f'{n} {c:,}' for n, c in facts['splits'].items())}), "
         f"{facts['num_bytes'] / 1e6:,.1f} MB",
         f"  {facts['num_asked']:,} asked = {facts['num_images']:,} written + {facts['num_rejected']:,} rejected"
         + (f" ({rejected})" if rejected else ""),
-        f"  {facts['num_labels']:,} labels, {facts['num_unlabelled']:,} images without one; "
-        f"{facts['num_negatives']:,} verified negatives",
+        f"  {plural(facts['num_labels'], 'label')}, {plural(facts['num_unlabelled'], 'image')} without one; "
+        f"{plural(facts['num_negatives'], 'verified negative')}",
         f"  fingerprint {made.fingerprint[:16]}",
     ]
     if facts["num_reencoded"]:

@@ -11,6 +11,7 @@ from jftdata.cli import precision, relabel
 from jftdata.cli.verb import EXISTING, Answer, PathFirst, answers, table, write_frame
 from jftdata.embeddings import Embeddings
 from jftdata.errors import BadArgument, BadInput, MissingInput
+from jftdata.plural import plural
 
 
 @click.group(cls=PathFirst, instead="audit")
@@ -93,7 +94,7 @@ def audit(
     unscored = verdicts.get("not scored", 0)
     num_wrong = verdicts.get("wrong", 0)
     expected = float(scores["wrong"].sum())
-    lines = [f"{len(scores):,} given labels, {len(scores) - unscored:,} scored: {num_wrong:,} more likely wrong than right,",
+    lines = [f"{plural(len(scores), 'given label')}, {len(scores) - unscored:,} scored: {num_wrong:,} more likely wrong than right,",
              f"about {expected:,.0f} wrong in all ({expected / max(len(scores) - unscored, 1):.1%}); "
              f"{verdicts.get('less specific', 0):,} say more than is known"]  # fmt: skip
     if num_wrong > 0.5 * (len(scores) - unscored):
@@ -104,7 +105,7 @@ def audit(
     lines += ["", "labels by noise", table(ranked.select(pl.exclude("name")), rows=rows)]
     lines += ["", "given in error for", table(pairs.select(pl.exclude("examples")), rows=rows)]
     if lost is not None:
-        lines += ["", f"{len(lost):,} labels are likely missing", table(lost, rows=rows)]
+        lines += ["", f"{plural(len(lost), 'label is', 'labels are')} likely missing", table(lost, rows=rows)]
     data = {
         "num_given": len(scores), "num_scored": len(scores) - unscored, "num_wrong": num_wrong, "expected_wrong": expected,
         "num_less_specific": verdicts.get("less specific", 0), "num_missing": None if lost is None else len(lost),
@@ -133,9 +134,9 @@ def figure(
         Catalog.open(catalog), _read(scores), out=out, labels=labels or None, num_labels=num_labels, num_images=num_images,
         workers=workers,
     )  # fmt: skip
-    unread = f"; {made.num_unread:,} images could not be read" if made.num_unread else ""
+    unread = f"; {plural(made.num_unread, 'image')} could not be read" if made.num_unread else ""
     return Answer(
-        f"{out}: {made.num_labels:,} labels, {made.num_images:,} images{unread}",
+        f"{out}: {plural(made.num_labels, 'label')}, {plural(made.num_images, 'image')}{unread}",
         {"out": str(out), "num_labels": made.num_labels, "num_images": made.num_images, "num_unread": made.num_unread},
     )
 

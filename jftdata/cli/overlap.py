@@ -13,6 +13,7 @@ from jftdata.cli.dedup import look
 from jftdata.cli.verb import EXISTING, Answer, answers, table, write_frame
 from jftdata.embeddings import Embeddings
 from jftdata.errors import BadArgument
+from jftdata.plural import plural
 
 
 @click.command()
@@ -56,7 +57,7 @@ def command(
         if to is not None:
             images = overlap.to_drop(pairs, side="train" if side == "train" else "test")
             write_frame(images.to_frame(), to)
-            told += f"\n{to}: {len(images):,} {'training' if side == 'train' else 'test'} images to leave out"
+            told += f"\n{to}: {plural(len(images), 'training image' if side == 'train' else 'test image')} to leave out"
             data[f"drop_{side}"] = str(to)
     if out is not None:
         write_frame(pairs, out)
@@ -85,8 +86,8 @@ def _registered(
     lines = []
     for row in found.iter_rows(named=True):
         line = _line(f"{row['test_set']} {row['split']}", row["num_with_copy"], row["num_images"])
-        lines.append(line + (f", {row['num_unread']:,} images could not be read" if row["num_unread"] else ""))
-    told = "\n".join([f"among {len(base):,} images of {train}, probability at least {least:g}:", *lines])
+        lines.append(line + (f", {plural(row['num_unread'], 'image')} could not be read" if row["num_unread"] else ""))
+    told = "\n".join([f"among {plural(len(base), 'image')} of {train}, probability at least {least:g}:", *lines])
     if len(pairs):
         told += look(pairs, base, page=page, sheet=sheet, test=next(iter(sets.values())), workers=workers)
     return told, pairs, {"num_train": len(base), "min_probability": least, "tests": found.to_dicts()}
@@ -99,7 +100,7 @@ def _similar(
 
     least = dedup.MIN_SIMILARITY if least is None else least
     base = Embeddings.open(train)
-    lines, parts, rows = [f"among {len(base):,} images of {train}, similarity at least {least:g}:"], [], []
+    lines, parts, rows = [f"among {plural(len(base), 'image')} of {train}, similarity at least {least:g}:"], [], []
     for path in tests:
         queries = Embeddings.open(path)
         pairs = dedup.find_overlap(queries, base, min_similarity=least)

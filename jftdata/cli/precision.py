@@ -8,6 +8,7 @@ import polars as pl
 from jftdata.catalog import Catalog
 from jftdata.cli.verb import EXISTING, Answer, answers, read_table, table, write_frame
 from jftdata.errors import BadArgument
+from jftdata.plural import plural
 
 
 @click.command()
@@ -52,7 +53,7 @@ def sample(
     strata = drawn.group_by("stratum", "population").agg(num=pl.len().cast(pl.Int64)).sort("stratum")
     text = f"{out}: {len(drawn):,} of {strata['population'].sum():,} given labels, in {len(strata):,} strata"
     text += "".join(f"\n{path}: open it in a browser, answer, and save" for path in pages)
-    text += f"\n{num_unread:,} images could not be read and are asked for without a picture" if num_unread else ""
+    text += f"\n{plural(num_unread, 'image')} could not be read, so there is no picture" if num_unread else ""
     data = {"num": len(drawn), "population": int(strata["population"].sum()), "strata": strata.to_dicts(),
             "num_unread": num_unread, "pages": [str(path) for path in pages], "out": str(out)}  # fmt: skip
     return Answer(f"{text}\n\n{table(strata, rows=50)}", data)

@@ -8,6 +8,7 @@ import click
 from jftdata import recipes
 from jftdata.cli.verb import EXISTING, Answer, answers, dry_run, plan
 from jftdata.override import override
+from jftdata.plural import plural
 
 
 @click.command()
@@ -54,11 +55,11 @@ def command(
     last = ([row for row in checkpoint.metrics() if "loss" in row] or [{"loss": float("nan")}])[-1]
     facts = checkpoint.sidecar.facts
     text = (
-        f"{out}: {checkpoint.num_train_images:,} images, {facts['num_steps']:,} steps, "
+        f"{out}: {plural(checkpoint.num_train_images, 'image')}, {plural(facts['num_steps'], 'step')}, "
         f"loss {last['loss']:.3f}, fingerprint {checkpoint.fingerprint[:16]}"
     )
     if facts["num_rejected"]:
-        text += f"\n{facts['num_rejected']:,} images could not be read; they are in {out / 'rejected.parquet'}"
+        text += f"\n{plural(facts['num_rejected'], 'image')} could not be read: see {out / 'rejected.parquet'}"
     if "best_score" in facts:
         text += (
             f"\nbest mAP@100 {facts['best_score']:.4f} after step {facts['best_step']:,}: {out / 'best.safetensors'}"

@@ -8,6 +8,7 @@ import polars as pl
 from jftdata.catalog import Catalog
 from jftdata.cli.verb import EXISTING, Answer, answers, read_table
 from jftdata.errors import BadArgument
+from jftdata.plural import plural
 
 
 @click.command()
@@ -36,7 +37,7 @@ def relabel(catalog: Path, scores: Path, above: float, correct: bool, out: Path)
         "num_replaced_labels": facts["num_replaced_labels"], "num_lost": len(before) - len(made),
     }  # fmt: skip
     return Answer(
-        f"{out}: {len(made):,} images; {data['num_removed_labels']:,} labels taken away, {data['num_replaced_labels']:,} replaced; "
-        f"{data['num_lost']:,} images left out that have none now",
+        f"{out}: {plural(len(made), 'image')}; {plural(data['num_removed_labels'], 'label')} taken away, "
+        f"{data['num_replaced_labels']:,} replaced; {plural(data['num_lost'], 'image')} left out, without a label now",
         data,
     )

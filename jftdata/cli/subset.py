@@ -10,6 +10,7 @@ from jftdata import storage
 from jftdata.catalog import Catalog
 from jftdata.cli.verb import EXISTING, Answer, PathFirst, answers, dry_run, plan, read_images, without
 from jftdata.errors import BadArgument, BadInput
+from jftdata.plural import plural
 
 if TYPE_CHECKING:
     from jftdata.subset import Subset
@@ -138,7 +139,7 @@ def diff(old: Path, new: Path, out: Path | None) -> Answer:
     from jftdata.cli.verb import write_frame
 
     found = subset.diff(open_images(old), open_images(new))
-    text = f"{found['both']:,} images in both, {found['only_old']:,} only in {old}, {found['only_new']:,} only in {new}"
+    text = f"{plural(found['both'], 'image')} in both, {found['only_old']:,} only in {old}, {found['only_new']:,} only in {new}"
     if found["tail"] is not None:
         text += f"\nfrom {old} to {new}, {tail.describe_change(found['tail'])}"
     if out is not None:
@@ -266,7 +267,10 @@ def _told(source: "Subset", chosen: "Subset", path: Path) -> tuple[str, dict[str
     from jftdata import tail
 
     change = tail.compare(source.counts, chosen.counts)
-    return f"{path}: {len(chosen):,} images, {chosen.fingerprint[:16]}\n  {tail.describe_change(change)}", change
+    return (
+        f"{path}: {plural(len(chosen), 'image')}, {chosen.fingerprint[:16]}\n  {tail.describe_change(change)}",
+        change,
+    )
 
 
 def _steps(steps: Sequence[dict[str, object]]) -> list[str]:

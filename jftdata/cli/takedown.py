@@ -7,6 +7,7 @@ import polars as pl
 
 from jftdata.cli.verb import EXISTING, Answer, answers, table, write_frame
 from jftdata.errors import BadArgument, BadInput, MissingInput
+from jftdata.plural import plural
 
 
 @click.command()
@@ -28,7 +29,7 @@ def command(images: Path, among: tuple[Path, ...], copies: Path | None, out: Pat
 
     asked = _read(images) if images.suffix in (".csv", ".parquet") else [images]
     ids = takedown.identify(asked)
-    said = f"{len(ids):,} images"
+    said = plural(len(ids), "image")
     if copies is not None:
         if copies.suffix not in (".csv", ".parquet"):
             raise BadArgument(f"`--copies` must end in .parquet or .csv. Got {copies}.")

@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from jftdata.cli.verb import EXISTING, Answer, answers, table, write_frame
+from jftdata.plural import plural
 
 
 @click.command()
@@ -43,9 +44,9 @@ def command(
         write_frame(names.hstack(result.labels.drop("label")), labels)
     known = {name: score for name, score in result.scores.items() if score is not None}
     rows = [{"score": name, "value": score, **_span(spans.get(name))} for name, score in known.items()]
-    lines = [f"{result.num_images:,} images, {result.num_labels:,} labels with a positive"]
+    lines = [f"{plural(result.num_images, 'image')}, {plural(result.num_labels, 'label')} with a positive"]
     if len(found.unread):
-        lines.append(f"{len(found.unread):,} images could not be read, for example {found.unread['image'][0]}")
+        lines.append(f"{plural(len(found.unread), 'image')} could not be read, for example {found.unread['image'][0]}")
     lines.append(table(pl.DataFrame(rows), rows=len(rows)))
     data = {
         "num_images": result.num_images,
