@@ -23,7 +23,7 @@ from scipy import stats
 
 from jftdata.study import forms
 from jftdata.study.curves import fit
-from jftdata.study.forecast import forecast, gain, plateau
+from jftdata.study.forecast import forecast, gain, held_out_of, plateau
 
 RESULTS = Path(__file__).parent / "results"
 SIMULATIONS = 100
@@ -93,7 +93,7 @@ def measure(study: dict) -> list[dict]:
             found = fit(rows, x="n", by=[], form=form, num_draws=600, seed=number)[0]
             _, low, high = gain(found, found.x_max, stop)
             same, others = forecast(found, x=stop, same_test_images=True), forecast(found, x=stop)
-            held = found.held_out.filter((pl.col("form") == found.form) & (pl.col("images") == found.x_max))
+            held = held_out_of(found)
             kept[how].append({
                 "slope": low <= rise <= high, "run": same.low <= run <= same.high, "world": others.low <= world <= others.high,
                 "error": same.value - curve, "width": same.high - same.low, "form": found.form,

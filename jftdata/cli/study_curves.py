@@ -56,7 +56,8 @@ def fit(results: tuple[Path, ...], **how: Any) -> Answer:
     )  # fmt: skip
     held = [curve.held_out.select(*(pl.lit(v).alias(k) for k, v in curve.key.items()), pl.all()) for curve in curves]
     foretold = pl.concat(held).select(
-        *curves[0].key, "form", pl.col("images").round().cast(pl.Int64), "num_sizes", pl.col("value", "predicted", "low", "high", "error") * 100, "inside"
+        *curves[0].key, "form", pl.col("images").round().cast(pl.Int64), "num_sizes",
+        pl.col("value", "predicted", "low", "high", "error") * 100, "inside",
     )  # fmt: skip
     text = said + table(shown, rows=60)
     if len(foretold):

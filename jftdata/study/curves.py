@@ -3,10 +3,6 @@
 `fit_log` is the paper's line, value = intercept + slope * log10(x), in closed form (Sun et al. 2017, Figure 4). `fit` weighs the forms
 of `forms.py` against each other by what they foretell of the largest sizes (`held_out.py`, where it also says what intervals
 assume), and gives a `Curve` to ask (`forecast.py`).
-
-All runs of a curve are judged on the same test images. Had these been others, all scores would be higher or lower together, which
-moves the curve and not its rise. By how much is taken from the scores' own intervals, as if all of it were common: what is not lies
-in the scatter too, so an interval is rather too wide than too narrow.
 """
 
 import math
@@ -64,8 +60,10 @@ class Curve:
     out do not refute. Empty where there are no more runs than parameters."""
     run_noise: Floats
     """What a run at the largest size adds to each, in their order."""
-    test_noise: Floats
-    """What other test images add to each."""
+    moved: Floats
+    """By what its test images moved each."""
+    other_images: Floats
+    """By what other test images would."""
 
     @property
     def x_max(self) -> float:
@@ -201,7 +199,7 @@ def _fit(key: dict[str, Any], group: pl.DataFrame, asked: str, x: str, y: str, s
         raise BadInput(
             f"{where} holds scores on different test images. Add `data` to `by`, or give results on one set."
         )
-    runs = runs_of(group[x].to_numpy().astype(np.float64), values)
+    runs = runs_of(group[x].to_numpy().astype(np.float64), values, _test_sd(group))
     num_sizes = len(runs.at)
     if num_sizes < 2:
         raise _one_size(num_sizes, where)
@@ -218,7 +216,6 @@ def _fit(key: dict[str, Any], group: pl.DataFrame, asked: str, x: str, y: str, s
     parameters = found[form.name].parameters
     rest = runs.y - forms.value(form, parameters[None], runs.x)[0]
     total = float(((runs.y - runs.y.mean()) ** 2).sum())
-    test_sd = _test_sd(group)
     noise = np.concatenate([one.noise for one in found.values()]) / math.sqrt(runs.weight[-1])
     num = np.bincount(runs.size)
     return Curve(
@@ -226,9 +223,10 @@ def _fit(key: dict[str, Any], group: pl.DataFrame, asked: str, x: str, y: str, s
         sizes=pl.DataFrame(
             {"images": runs.at, "num_runs": num, "mean": np.bincount(runs.size, runs.y) / num, "sd": runs.sd}
         ),
-        freedom=runs.freedom, r2=1 - float((rest**2).sum()) / total if total > 0 else 1.0, held_out=held_out, test_sd=test_sd,
+        freedom=runs.freedom, r2=1 - float((rest**2).sum()) / total if total > 0 else 1.0, held_out=held_out, test_sd=runs.test_sd,
         draws={name: one.draws for name, one in found.items()}, run_noise=noise * rng.standard_normal(len(noise)),
-        test_noise=test_sd * rng.standard_normal(len(noise)),
+        moved=np.concatenate([one.moved for one in found.values()]),
+        other_images=runs.test_sd * rng.standard_normal(len(noise)),
     )  # fmt: skip
 
 

@@ -26,6 +26,8 @@ class Forecast:
     value: float
     low: float
     high: float
+    by_form: dict[str, float]
+    """What each form foretells that the interval is of."""
     warning: str
     """How far beyond the sizes it lies, in words; empty among them."""
 
@@ -72,13 +74,18 @@ def forecast(curve: Curve, *, x: float, same_test_images: bool = False) -> Forec
     """
     if not 0 < x < math.inf:
         raise BadArgument(f"`x` must be a number of images above 0. Got {x}.")
-    drawn = _at(curve, x) + curve.run_noise + (0.0 if same_test_images else curve.test_noise)
+    value = min(max(_best(curve, x), 0.0), 1.0)
+    by_form = {curve.form: value}
+    for name, draws in curve.draws.items():
+        if name != curve.form:
+            by_form[name] = float(np.median(forms.value(forms.get(name), draws, np.array([x])).clip(0, 1)))
+    drawn = _at(curve, x) + curve.run_noise + (-curve.moved if same_test_images else curve.other_images)
     low, high = interval(np.clip(drawn, 0, 1), none=(0.0, 1.0))
-    return Forecast(images=x, value=min(max(_best(curve, x), 0.0), 1.0), low=low, high=high, warning=_warning(curve, x))
+    return Forecast(images=x, value=value, low=low, high=high, by_form=by_form, warning=_warning(curve, x))
 
 
 def gain(curve: Curve, start: float, stop: float) -> tuple[float, float, float]:
-    """What the curve rises between two numbers of images, with its 95% interval; test images play no part in it.
+    """What the curve rises between two numbers of images, with its 95% interval.
 
     >>> from jftdata.study.curves import fit
     >>> rows = pl.DataFrame({"n": [10, 100, 1000], "value": [0.1, 0.3, 0.5]})
@@ -114,7 +121,7 @@ def images_for(curve: Curve, *, gain: float | None = None, value: float | None =
             f"a score to reach must be above {now:.4g}, the curve's at {curve.x_max:,.0f} images, and at most 1. Got {target:.4g}."
         )
     form = forms.get(curve.form)
-    targets = _at(curve, curve.x_max) + gain if gain is not None else target - curve.test_noise
+    targets = _at(curve, curve.x_max) + gain if gain is not None else np.full(len(curve.moved), target)
     images = forms.reach(form, _row(curve), np.array([target]))[0]
     there = _at(curve, curve.x_max) >= targets
     parts = np.split(targets, np.cumsum([len(draws) for draws in curve.draws.values()])[:-1])
@@ -178,7 +185,7 @@ def summary(curves: Sequence[Curve]) -> pl.DataFrame:
     rows = []
     for curve in curves:
         rise, low, high = gain(curve, curve.x_max, 10 * curve.x_max)
-        held = curve.held_out.filter((pl.col("form") == curve.form) & (pl.col("images") == curve.x_max))
+        held = held_out_of(curve)
         rows.append({
             **curve.key, "form": curve.form, "num_runs": int(curve.sizes["num_runs"].sum()), "num_sizes": len(curve.sizes),
             "x_max": curve.x_max, "r2": curve.r2, "decade": rise, "decade_low": low, "decade_high": high,
@@ -205,13 +212,23 @@ def _at(curve: Curve, x: float) -> Floats:
 
 def _warning(curve: Curve, x: float) -> str:
     least, most = float(curve.sizes["images"][0]), curve.x_max
+    if x < least / SAME_SIZE:
+        return f"This lies below the smallest set, {least:,.0f} images; the interval holds if the curve begins so."
+    if x <= most * SAME_SIZE:
+        return ""
     if x > 10 * most * SAME_SIZE:
-        return (
+        said = (
             f"This lies more than a decade beyond the largest set, {most:,.0f} images. Nothing shows that the curve goes on so "
             "far; the interval holds only if it does."
         )
-    if x > most * SAME_SIZE:
-        return f"This lies beyond the largest set, {most:,.0f} images; the interval holds if the curve goes on."
-    if x < least / SAME_SIZE:
-        return f"This lies below the smallest set, {least:,.0f} images; the interval holds if the curve begins so."
-    return ""
+    else:
+        said = f"This lies beyond the largest set, {most:,.0f} images; the interval holds if the curve goes on."
+    missed = held_out_of(curve).filter(~pl.col("inside"))["error"]
+    if len(missed):
+        said += f" Fitted to smaller sets, the form missed the largest by {100 * abs(missed[0]):.1f} points, more than its interval."
+    return said
+
+
+def held_out_of(curve: Curve) -> pl.DataFrame:
+    """The row of `held_out` that tells of the curve's form at the largest size; none where that was not held out."""
+    return curve.held_out.filter((pl.col("form") == curve.form) & (pl.col("images") == curve.x_max))
