@@ -230,7 +230,8 @@ def mixing(data: StudyData) -> Study:
         [more(one.name, "noisy") for one in arms[3:]] + [more("mixed", "clean-images-seen")], by=("order", "fixed"),
         finding="clean images among noisy ones help, the more so the more often they come, and both are worth more than the "
         "clean ones alone.",
-        notes=f"Of the labels of noisy images {NOISE:.0%} are wrong; {few:,} of the {num:,} images are clean. {_GIVEN}",
+        notes=f"Of the labels of noisy images {NOISE:.0%} are wrong; {few:,} of the {num:,} images are clean. `noisy-then-clean` sees "
+        f"{few / num:.0%} more images than `noisy`. {_GIVEN}",
     )  # fmt: skip
 
 
