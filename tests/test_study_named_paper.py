@@ -141,7 +141,7 @@ def test_table_6_has_equal_numbers_of_images_and_the_same_images_twice(photo_cat
     assert set(same.images) <= set(subset.with_labels(mine.images(), labels=["cat"]).images)
     rows = few.catalog.rows(few.images, columns=["labels"])["labels"]
     assert rows.list.len().to_list() == [1] * 4
-    with pytest.raises(BadInput, match="only 8 images have a label of the vocabulary, and 9, the second-largest"):
+    with pytest.raises(BadInput, match="only 8 images have a label of the vocabulary, and 9 are needed"):
         paper.table_6(dataclasses.replace(mine, sizes=(9, 24))).arms[0].subset(0)
 
 

@@ -23,7 +23,7 @@ from measuring import RESULTS, write
 
 SMALL = sets.WorldSettings(
     num_images=200, sizes=(20, 50, 120), seeds=(0, 1), total_epochs=1.0, num_clean_train=60, num_clean_test=30, num_clean=40,
-    num_eval=20, num_detection=5, task_share=0.02,
+    num_eval=20, num_vocabulary=50, num_detection=5, task_share=0.02,
 )  # fmt: skip
 
 

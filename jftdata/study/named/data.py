@@ -73,6 +73,8 @@ class StudyData:
     """For mAP@100, in the place of FastEval14k."""
     vocabulary: Callable[[], Sequence[str]] | None = None
     """The few labels of Table 6, in the place of ImageNet's 941 in JFT-300M."""
+    vocabulary_images: int | None = None
+    """Images of each of its sets, in the place of 30M; None is the second-largest of `sizes`."""
     truth: Callable[[], pl.DataFrame] | None = None
     """Labels that truly hold: `image`, `label`, the main one of an image first; those above them follow."""
     left_out: Callable[[], NDArray[np.int64]] | None = None
@@ -160,6 +162,8 @@ class WorldSettings:
     """Of another clean set, which is pretrained on."""
     num_eval: int = 500
     """Densely labelled images, for mAP@100."""
+    num_vocabulary: int = 5_000
+    """Images of each set of Table 6; about 60% of the noisy set have one of the clean set's labels."""
     num_detection: int = 300
     """Images with boxes and masks, four in five to learn from; and four times as many with people, who are on every fifth."""
     task_share: float = 0.5
@@ -255,6 +259,7 @@ def world(at: Path | str, settings: WorldSettings | None = None, *, workers: int
         pose=people,
         validation=dense,
         vocabulary=lambda: [entry.world_label for entry in drawn.clean_labels() if entry.world_label],
+        vocabulary_images=s.num_vocabulary,
         truth=truth,
         left_out=left_out,
         architectures=("resnet10", "resnet18", "resnet34"),
@@ -297,7 +302,7 @@ def read(path: Path | str, *, at: Path | str) -> StudyData:
         clean = "imagenette.catalog"           # a clean set to pretrain on
         clean_recipe = "imagenet_resnet101"    # and clean_set, its fields
         validation = "dense.catalog"
-        vocabulary = "few.txt"                 # a label a line
+        vocabulary = "few.txt"                 # a label a line; also vocabulary_images, a number
         truth = "truth.parquet"                # image, label: all that truly hold
         left_out = "drop.txt"                  # an image id a line
         architectures = ["resnet50", "resnet101"]
@@ -356,6 +361,7 @@ _KEYS: dict[str, tuple[type, Any]] = {
     **dict.fromkeys(("set", "clean_set", "judged_by", "architectures"), (list, str)),
     **dict.fromkeys(("sizes", "seeds"), (list, int)),
     **dict.fromkeys(("epochs", "clean_epochs"), (list, int | float)),
+    "vocabulary_images": (int, int),
     "task_recipes": (dict, str),
 }
 """Keys of the file, their type and that of what is inside."""
@@ -363,7 +369,8 @@ _KEYS: dict[str, tuple[type, Any]] = {
 
 def _written(kind: type, of: Any) -> str:
     things = {str: "texts", int: "whole numbers"}.get(of, "numbers")
-    return "a text" if kind is str else f"a list of {things}" if kind is list else f"a table of {things}"
+    alone = {str: "a text", int: "a whole number"}
+    return alone.get(kind) or f"a {'list' if kind is list else 'table'} of {things}"
 
 
 def _found(key: str, where: Path) -> Callable[[], Any]:

@@ -44,6 +44,7 @@ def verdict(found: pl.DataFrame) -> str:
 def write(study: Study, out: Path | str) -> str:
     """Write `figure-3.csv` and, if there is anything to draw, `figure-3.svg` beside the study's table; returns the verdict."""
     out, found = Path(out), curve(study, out)
+    out.mkdir(parents=True, exist_ok=True)
     storage.write_text(out / "figure-3.csv", found.write_csv())
     if len(found):
         lines(found, out / "figure-3.svg", x="epoch", y=METRIC, by="arm", title="Figure 3", runs="seed")

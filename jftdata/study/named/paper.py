@@ -99,12 +99,12 @@ def figure_4(data: StudyData, *, fixed: Fixed = "epochs") -> Study:
 
 
 def table_6(data: StudyData) -> Study:
-    """As many images with few labels as with all of them, at the second-largest size.
+    """As many images with few labels as with all of them.
 
     The paper's two sets differ in images and labels: those with few labels are all of these labels. A third arm has the images of the
     first and the labels of the second.
     """
-    size = data.sizes[-2]
+    size = data.vocabulary_images or data.sizes[-2]
     vocabulary: Callable[[], Sequence[str]] = data.part("vocabulary")
 
     @functools.cache
@@ -112,8 +112,8 @@ def table_6(data: StudyData) -> Study:
         with_one = subset.with_labels(data.images(), labels=list(vocabulary()))
         if len(with_one) < size:
             raise BadInput(
-                f"only {len(with_one):,} images have a label of the vocabulary, and {size:,}, the second-largest of `sizes`, are "
-                "needed. Make it smaller, or the vocabulary larger."
+                f"only {len(with_one):,} images have a label of the vocabulary, and {size:,} are needed. Give fewer as "
+                "`vocabulary_images`, or more labels."
             )
         return subset.sample(with_one, size=size, seed=seed)
 
