@@ -48,7 +48,7 @@ def rank_frequency(counts: Mapping[str, pl.DataFrame], path: Path | str, *, colu
         axes.annotate(f"{cut} images", (1, cut), (4, 3), textcoords="offset points", color="#5b6570", fontsize=9)
     if len(counts) > 1:
         axes.legend(frameon=False)
-    return _save(figure, Path(path), "Images of each label against its rank")
+    return save(figure, Path(path), "Images of each label against its rank")
 
 
 def depths(counts: pl.DataFrame, path: Path | str) -> Path:
@@ -75,7 +75,7 @@ def depths(counts: pl.DataFrame, path: Path | str) -> Path:
     axes.set(xlabel="depth in the hierarchy", ylabel="labels")
     axes.set_xticks(x)
     axes.legend(frameon=False)
-    return _save(figure, Path(path), "Labels by depth")
+    return save(figure, Path(path), "Labels by depth")
 
 
 def calibration(found: pl.DataFrame, path: Path | str) -> Path:
@@ -95,7 +95,7 @@ def calibration(found: pl.DataFrame, path: Path | str) -> Path:
         x, share, yerr=np.abs([share - low, high - share]), color=COLORS[0], fmt="o-", lw=1.6, ms=4, capsize=2
     )
     axes.set(xlim=(0, 1), ylim=(0, 1), xlabel="probability", ylabel="share judged to hold")
-    return _save(figure, Path(path), "What probabilities come true")
+    return save(figure, Path(path), "What probabilities come true")
 
 
 def _axes() -> tuple[Figure, Axes]:
@@ -107,7 +107,12 @@ def _axes() -> tuple[Figure, Axes]:
     return figure, axes
 
 
-def _save(figure: Figure, path: Path, title: str) -> Path:
+def save(figure: Figure, path: Path, title: str) -> Path:
+    """Write a figure as .svg or .png, whole or not at all.
+
+    Raises:
+        BadArgument: another ending.
+    """
     if path.suffix not in (".svg", ".png"):
         raise BadArgument(f"a plot must end in .svg or .png. Got {path}.")
     path.parent.mkdir(parents=True, exist_ok=True)

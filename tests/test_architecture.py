@@ -15,6 +15,7 @@ LAYERS = (
         "errors",
         "hashing",
         "machine",
+        "markdown",
         "override",
         "permute",
         "plural",

@@ -15,6 +15,7 @@ import polars as pl
 from jftdata import storage, tail
 from jftdata.dedup import PAIRS, group_pairs
 from jftdata.errors import BadArgument, BadInput
+from jftdata.markdown import plain, table
 from jftdata.ragged import in_sorted
 
 if TYPE_CHECKING:
@@ -107,11 +108,11 @@ def write_card(
     kind = "labels, ancestors filled in," if made_with["labels"] == "filled" else "given labels"
     storage.write_text(build.folder / "README.md", "\n\n".join([
         _front(card, title, facts["num_images"], data_files),
-        f"# {_plain(title)}",
+        f"# {plain(title)}",
         f"{facts['num_images']:,} images, {facts['num_bytes'] / 1e6:,.1f} MB; {facts['num_labels']:,} {kind} of the "
         f"{numbers['num_labels']:,} in `hierarchy.tsv`; {facts['num_unlabelled']:,} images without a label; "
         f"{facts['num_negatives']:,} labels verified not to hold.",
-        _table(("split", "images"), [(_plain(split), num) for split, num in facts["splits"].items()]),
+        table(("split", "images"), [(plain(split), num) for split, num in facts["splits"].items()]),
         "## Licence", _licence(card),
         "## How to read it", how_to_read,
         "`sha256sum -c SHA256SUMS` checks every file. Names of image files are ids: the first 63 bits of the SHA-256 of the bytes"
@@ -140,20 +141,20 @@ def _licence(card: Card) -> str:
         return (
             "Unknown: nobody has said under which licence these images and labels may be used. Find out before you do."
         )
-    return _plain(card.license)
+    return plain(card.license)
 
 
 def _tail(counts: pl.DataFrame, numbers: Mapping[str, Any]) -> list[str]:
     if not numbers["num_used"]:
         return ["No image has a label."]
     top = counts.filter(pl.col("num_given") > 0).sort("num_given", "label", descending=[True, False]).head(_TOP)
-    rows = [(_plain(label if name == label else f"{label} ({name})"), given, filled)
+    rows = [(plain(label if name == label else f"{label} ({name})"), given, filled)
             for label, name, _, given, filled in top.iter_rows()]  # fmt: skip
     return [
         f"With ancestors filled in: {tail.describe(numbers)}.",
         f"![Images of each label against its rank]({_PLOT})",
         f"The {len(rows)} that are given to the most images:",
-        _table(("label", "images it is given to", "with ancestors filled in"), rows),
+        table(("label", "images it is given to", "with ancestors filled in"), rows),
     ]
 
 
@@ -211,22 +212,7 @@ def _problems(facts: Mapping[str, Any], made_with: Mapping[str, Any]) -> str:
             f"- {facts['num_zero_scores']:,} scores of exactly 0 are left out of `labels.csv`; their labels are there."
         )
     lines += [
-        f"- The split {_plain(split)} is called `{name}` in file names."
+        f"- The split {plain(split)} is called `{name}` in file names."
         for split, name in facts["renamed_splits"].items()
     ]
     return "\n".join(lines)
-
-
-def _table(head: tuple[str, ...], rows: Any) -> str:
-    cells = [head, ("---", *["---:"] * (len(head) - 1))]
-    cells += [tuple(f"{cell:,}" if isinstance(cell, int) else str(cell) for cell in row) for row in rows]
-    return "\n".join(f"| {' | '.join(row)} |" for row in cells)
-
-
-def _plain(text: str) -> str:
-    """Text that Markdown shows as it is.
-
-    >>> _plain("a*b|c")
-    'a\\\\*b\\\\|c'
-    """
-    return re.sub(r"([\\`*_{}\[\]<>#|~])", r"\\\1", text)
