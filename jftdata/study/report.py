@@ -24,6 +24,7 @@ from jftdata.study import (
     report_predictions,
     report_scores,
     report_studies,
+    report_subsets,
 )
 from jftdata.study.report_findings import Overlap
 from jftdata.study.report_studies import StudySection
@@ -44,7 +45,7 @@ class Report:
     catalog: Catalog | None = None
     """The images that were studied; pairs and an audit need it."""
     pairs: pl.DataFrame | None = None
-    """What `dedup.find_pairs` returns for the catalog."""
+    """What `dedup.find_pairs` or `copies.find` returns for the catalog."""
     overlap: Mapping[str, Overlap] = field(default_factory=dict)
     """Copies of test images in training, by the name of the test set."""
     audit: pl.DataFrame | None = None
@@ -53,6 +54,8 @@ class Report:
     """The label whose images are shown; None takes the most suspicious one with enough images."""
     wrong_labels: pl.DataFrame | None = None
     """Known wrong labels (`image`, `label`), as a built-in world has them; None where the truth is not known."""
+    subsets: Sequence[Path] = ()
+    """Folders of subsets."""
     checkpoints: Sequence[Checkpoint] = ()
     """The training runs."""
     results: Results | None = None
@@ -143,6 +146,7 @@ def _sections(report: Report) -> dict[str, Any]:
             share = found["noise"]["num_nearer"] / found["noise"]["num_audited"]
             finding += f" {100 * share:.0f}% of given labels look more like another label."
     found["overlaps"] = report_findings.overlaps(catalog, report.overlap)
+    found["subsets"] = report_subsets.subsets(report.subsets)
     if report.checkpoints:
         found["training"] = report_scores.training(report.checkpoints)
     if report.results is not None:

@@ -25,7 +25,7 @@ class Overlap:
     """Copies of one test set's images in the training set."""
 
     found: pl.DataFrame
-    """What `dedup.find_overlap` returns."""
+    """What `dedup.find_overlap` or `overlap.find` returns."""
     num_test_images: int
     """Images of the test set."""
     test: Catalog | None = None
@@ -35,8 +35,11 @@ class Overlap:
 def duplicates(catalog: Catalog, pairs: pl.DataFrame) -> dict[str, Any]:
     """Numbers and pictures of near-duplicate pairs; label conflicts are pairs without a label in common.
 
-    A label and its ancestor are no conflict, and an image without a label is in none.
+    A label and its ancestor are no conflict, and an image without a label is in none. Pairs that have a probability (`copies.find`)
+    are told by it, others by their similarity.
     """
+    measure = _measure(pairs)
+    pairs = pairs.sort(measure, "image_a", "image_b", descending=[True, False, False])
     groups = dedup.group_pairs(pairs)
     ids = groups["image"].to_numpy()
     given = dict(catalog.rows(ids, columns=["image", "labels"]).iter_rows())
@@ -66,7 +69,8 @@ def duplicates(catalog: Catalog, pairs: pl.DataFrame) -> dict[str, Any]:
         "num_extra": len(groups) - num_groups,
         "num_conflicts": sum(conflict),
         "share": 100 * (len(groups) - num_groups) / max(len(catalog), 1),
-        "similarity": (pairs["similarity"].min(), pairs["similarity"].max()),
+        "measure": measure,
+        "least": pairs[measure].min(),
         "spread": _pair_views(spread, pictures),
         "odd": _pair_views(odd, pictures),
     }
@@ -87,10 +91,18 @@ def overlaps(catalog: Catalog | None, found: Mapping[str, Overlap]) -> list[dict
             )
         shown = []
         if catalog is not None and overlap.test is not None and num:
-            top = overlap.found.unique("test_image", keep="first", maintain_order=True).head(4)
+            measure = _measure(overlap.found)
+            ranked = overlap.found.sort(measure, "test_image", "train_image", descending=[True, False, False])
+            top = ranked.select("test_image", "train_image", measure).unique(
+                "test_image", keep="first", maintain_order=True
+            )
+            top = top.head(PAIRS_SHOWN // 2)
             left = thumbnails(overlap.test, top["test_image"].to_numpy())
             right = thumbnails(catalog, top["train_image"].to_numpy())
-            shown = [{"a": left[a], "b": right[b], "similarity": s, "conflict": False} for a, b, s in top.iter_rows()]
+            shown = [
+                {"a": left[a], "b": right[b], "measure": measure, "value": value, "conflict": False}
+                for a, b, value in top.iter_rows()
+            ]
         views.append({"name": name, "num": num, "of": of, "share": 100 * num / of, "pairs": shown})
     return views
 
@@ -180,12 +192,18 @@ def _truth(audit: pl.DataFrame, wrong_labels: pl.DataFrame) -> dict[str, Any]:
     return {"top": top, "hits": int(hit.head(top).sum()), "share": 100 * float(hit.sum()) / len(hit)}
 
 
+def _measure(pairs: pl.DataFrame) -> str:
+    """The column that says how sure a pair is."""
+    return "probability" if "probability" in pairs.columns else "similarity"
+
+
 def _pair_views(pairs: pl.DataFrame, pictures: dict[int, Thumbnail]) -> list[dict[str, Any]]:
     return [
         {
             "a": pictures[r["image_a"]],
             "b": pictures[r["image_b"]],
-            "similarity": r["similarity"],
+            "measure": (measure := _measure(pairs)),
+            "value": r[measure],
             "conflict": r["conflict"],
         }
         for r in pairs.iter_rows(named=True)
