@@ -1,20 +1,26 @@
-"""The formats page says what the code writes; every public name is in the API reference."""
+"""The pages of docs/ run as they stand; the formats page says what the code writes; every public name is in the API reference."""
 
 import dataclasses
+import json
 import re
 import warnings
+from collections.abc import Iterator
+from fnmatch import fnmatch
 from pathlib import Path
 from types import ModuleType
+from unittest import mock
 
 import pytest
 
-from jftdata import catalog, copies, dedup, diff, noise, pixels, precision, results, storage, tail
+from jftdata import catalog, copies, dedup, diff, noise, pixels, precision, results, storage, tail, transfer
 from jftdata.export import table
 from jftdata.hierarchy import core
 from jftdata.selection import choose
+from tests import doc_blocks
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
+HOW_TO = sorted((DOCS / "how-to").glob("*.md"))
 FORMATS = (DOCS / "formats.md").read_text(encoding="utf-8")
 COLUMNS = {
     ("Catalog", "images/*.parquet"): catalog.SCHEMA,
@@ -38,6 +44,39 @@ COLUMNS = {
     ("Findings", "noise precision --out"): precision.ESTIMATE,
     ("Findings", "catalog diff --out"): diff.DIFF,
 }
+
+
+@pytest.fixture(scope="module")
+def toured(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which the tutorial was followed; the how-tos go on in it."""
+    folder = tmp_path_factory.mktemp("docs")
+    doc_blocks.run(DOCS / "tutorial.md", folder)
+    return folder
+
+
+def test_the_tutorial_ends_with_a_report(toured: Path) -> None:
+    assert (toured / "report.html").stat().st_size > 10_000
+
+
+@pytest.mark.parametrize("page", HOW_TO, ids=lambda page: page.stem)
+def test_the_how_to_runs(page: Path, toured: Path) -> None:
+    with mock.patch.dict(transfer.TASKS):
+        doc_blocks.run(page, toured)
+
+
+@pytest.mark.long
+def test_what_needs_several_gpus_runs_on_two_processes(toured: Path) -> None:
+    doc_blocks.run(DOCS / "how-to" / "pretrain-on-8-gpus.md", toured, long=True)
+    assert storage.verify(toured / "try").facts["num_train_images"] == 500
+
+
+@pytest.mark.parametrize("page", sorted(DOCS.rglob("*.md")), ids=lambda page: page.stem)
+def test_all_code_is_run_and_all_links_lead_somewhere(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    for block in doc_blocks.blocks(text):
+        assert block.language in ("console", "python") or block.file, f"{page.name}:{block.line} is not run"
+    for link in re.findall(r"\]\(([^)#:]+)\)", text):
+        assert (page.parent / link).exists(), link
 
 
 def sections() -> dict[str, str]:
@@ -83,6 +122,27 @@ def test_the_formats_page_has_the_columns_that_are_written() -> None:
         if rows(text, "column") and heading != "Hierarchy"
     }
     assert told == {key: {name: str(kind) for name, kind in schema.items()} for key, schema in COLUMNS.items()}
+
+
+def artefacts(folder: Path) -> Iterator[Path]:
+    yield from (path.parent for path in sorted(folder.rglob(storage.SIDECAR)) if ".partial" not in str(path))
+
+
+def test_artefacts_have_the_files_that_the_formats_page_names(toured: Path) -> None:
+    named = {}
+    for heading, text in sections().items():
+        if files := rows(text, "file"):
+            (kind,) = re.findall(rf"^## {heading}: `([\w./]+)`", FORMATS, re.MULTILINE)
+            named[kind] = {row[0] for row in files}
+    seen: dict[str, set[str]] = {}
+    for path in artefacts(toured):
+        sidecar = json.loads((path / storage.SIDECAR).read_text())
+        for name in sidecar["files"]:
+            fitting = {pattern for pattern in named[sidecar["format"]] if fnmatch(name, pattern)}
+            assert fitting, f"{path}: {name}"
+            seen.setdefault(sidecar["format"], set()).update(fitting)
+    for kind in ("jftdata.catalog/2", "jftdata.copies/1", "jftdata.embeddings/1"):
+        assert seen[kind] == named[kind]
 
 
 def public(module: ModuleType) -> set[str]:

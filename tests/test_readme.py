@@ -6,13 +6,14 @@ import sys
 from pathlib import Path
 
 from jftdata.cli import VERBS
+from tests.doc_blocks import blocks
 
 ROOT = Path(__file__).resolve().parents[1]
 TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 def test_the_example_runs_as_it_stands(tmp_path: Path) -> None:
-    (code,) = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
+    (code,) = (block.code for block in blocks(TEXT) if block.language == "python")
     assert len(code.strip().splitlines()) <= 15
     (tmp_path / "example.py").write_text(code)
     done = subprocess.run([sys.executable, "example.py"], cwd=tmp_path, capture_output=True, text=True, check=False)
