@@ -7,9 +7,9 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from scipy import stats
 
-from jftdata.errors import BadArgument, BadInput
+from jftdata.errors import BadArgument, BadInput, UnknownOption
 from jftdata.results import Results
-from jftdata.study.curves import FIT, fit_log, predict
+from jftdata.study.curves import FIT, fit, fit_log, predict
 from tests.test_results import row
 
 SIZES = [1_000, 3_000, 10_000, 30_000, 100_000]
@@ -127,3 +127,69 @@ def test_too_few_sizes_no_rows_and_a_missing_column_are_refused():
 def test_a_prediction_at_no_images_is_refused(x):
     with pytest.raises(BadArgument, match="above 0"):
         predict(fitted(SIZES, SIZES), x=x)
+
+
+def scores(*, seed=0, task="knn", sizes=SIZES, **columns):
+    rng = np.random.default_rng(seed)
+    drawn = [(n, s, 0.2 + 0.07 * math.log10(n) + rng.normal(0, 0.005)) for n in sizes for s in range(3)]
+    return Results.of(
+        row(task=task, num_train_images=n, seed=s, value=y, low=y - 0.03, high=y + 0.03, **columns) for n, s, y in drawn
+    )
+
+
+def test_a_fitted_line_is_near_the_closed_one_and_each_group_has_its_own():
+    both = Results.concat([scores(seed=1), scores(seed=2, task="probe")])
+    found = fit(both, form="log")
+    assert [curve.key["task"] for curve in found] == ["knn", "probe"]
+    lines = fit_log(both)
+    assert [curve.parameters["slope"] for curve in found] == pytest.approx(lines["slope"].to_list(), abs=0.002)
+    for curve, line in zip(found, lines.iter_rows(named=True), strict=True):
+        low, high = np.quantile(curve.draws["log"][:, 1], [0.025, 0.975])
+        assert high - low == pytest.approx(line["slope_high"] - line["slope_low"], rel=0.25)  # by the weights
+        assert curve.test_sd == pytest.approx(0.03 / 1.96, rel=1e-3)
+        assert curve.r2 == pytest.approx(line["r2"], abs=0.01)
+
+
+def test_the_order_of_rows_changes_nothing_and_the_seed_only_draws():
+    rows = scores().rows
+    first, second, other = fit(rows)[0], fit(rows.sample(fraction=1, shuffle=True, seed=4))[0], fit(rows, seed=1)[0]
+    assert first.held_out.equals(second.held_out)
+    assert (first.run_noise == second.run_noise).all()
+    assert all((first.draws[name] == second.draws[name]).all() for name in first.draws)
+    assert other.parameters == first.parameters
+    assert (other.run_noise[:50] != first.run_noise[:50]).any()
+
+
+def test_runs_without_pretraining_and_without_intervals_are_fitted_too():
+    rows = pl.concat([scores().rows, Results.of([row(num_train_images=0)]).rows]).with_columns(low=None, high=None)
+    curve = fit(rows.with_columns(pl.col("low", "high").cast(pl.Float64)), form="log")[0]
+    assert (curve.test_sd, len(curve.sizes)) == (0.0, 5)
+    assert (curve.other_images == 0).all()
+
+
+def test_two_sizes_make_a_line_that_nothing_was_held_out_from():
+    curve = fit(scores(sizes=SIZES[:2]))[0]
+    assert (curve.form, len(curve.held_out)) == ("log", 0)
+
+
+def test_a_form_that_is_not_known_or_has_too_many_parameters_is_refused():
+    with pytest.raises(UnknownOption, match="Did you mean 'sigmoid'"):
+        fit(scores(), form="sigmoids")
+    with pytest.raises(
+        BadInput, match=r"sigmoid has 4 parameters, .* at 3 sizes. Run more sizes or take log, power, power-offset"
+    ):
+        fit(scores(sizes=SIZES[:3]), form="sigmoid")
+
+
+def test_what_is_no_share_or_judged_on_other_images_is_refused():
+    percents = scores().rows.with_columns(pl.col("value") * 100)
+    with pytest.raises(BadInput, match="is no share"):
+        fit(percents)
+    mixed = Results.concat([scores(data="a"), scores(seed=3, data="b")])
+    with pytest.raises(BadInput, match="different test images"):
+        fit(mixed)
+    assert len(fit(mixed, form="log", by=["task", "data"])) == 2
+    with pytest.raises(BadInput, match="not finite"):
+        fit(scores().rows.with_columns(value=pl.lit(float("nan"))))
+    with pytest.raises(BadInput, match="1 size only"):
+        fit(scores(sizes=SIZES[:1]))
