@@ -14,7 +14,6 @@ import json
 import math
 import os
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +22,7 @@ from scipy import stats
 
 from jftdata.study import forms
 from jftdata.study.curves import fit
-from jftdata.study.forecast import forecast, gain, held_out_of, plateau
+from jftdata.study.outlook import forecast, gain, held_out_of, plateau
 
 RESULTS = Path(__file__).parent / "results"
 SIMULATIONS = 100
@@ -83,7 +82,6 @@ def resampled(rows: pl.DataFrame, rng: np.random.Generator) -> tuple[float, floa
 def measure(study: dict) -> list[dict]:
     kept: dict[str, list[dict]] = {"fitted": [], "auto": []}
     plain = []
-    began = time.perf_counter()
     for number in range(SIMULATIONS):
         rng = np.random.default_rng(number)
         rows, run, world, curve = drawn(study, rng)
@@ -102,11 +100,10 @@ def measure(study: dict) -> list[dict]:
         if study["truth"] == "log" and study["seeds"] > 1:
             low, high = resampled(rows, rng)
             plain.append(low <= TRUE["log"][1] <= high)
-    seconds = (time.perf_counter() - began) / SIMULATIONS
-    return [told(study, how, pl.DataFrame(rows), plain, seconds) for how, rows in kept.items()]
+    return [told(study, how, pl.DataFrame(rows), plain) for how, rows in kept.items()]
 
 
-def told(study: dict, how: str, rows: pl.DataFrame, plain: list[bool], seconds: float) -> dict:
+def told(study: dict, how: str, rows: pl.DataFrame, plain: list[bool]) -> dict:
     error = rows["error"].to_numpy()
     return {
         "truth": study["truth"], "sizes": study["sizes"], "seeds": study["seeds"], "common": study.get("common", 1.0),
@@ -118,7 +115,7 @@ def told(study: dict, how: str, rows: pl.DataFrame, plain: list[bool], seconds: 
         "seeds_resampled": round(sum(plain) / len(plain), 3) if plain else None,
         "chosen": json.dumps(dict(rows["form"].value_counts().sort("count", "form", descending=True).iter_rows())),
         "plateau": json.dumps(dict(rows["plateau"].value_counts().sort("count", "plateau", descending=True).iter_rows())),
-        "simulations": SIMULATIONS, "seconds": round(seconds, 3),
+        "simulations": SIMULATIONS,
         "half_95": round(float(stats.norm.ppf(0.975)) * math.sqrt(0.95 * 0.05 / SIMULATIONS), 3),
     }  # fmt: skip
 

@@ -46,10 +46,10 @@ def fit(results: tuple[Path, ...], **how: Any) -> Answer:
 
     RESULTS are folders of studies or of results, or a .csv or .parquet with their columns. Gains and errors are in points.
     """
-    from jftdata.study import forecast
+    from jftdata.study import outlook
 
     curves, said = _curves(results, **how)
-    shown = forecast.summary(curves).select(
+    shown = outlook.summary(curves).select(
         *curves[0].key, "form", "num_runs", "num_sizes", "r2", (pl.col("decade") * 100).alias("for 10x"),
         (pl.col("decade_low") * 100).alias("low"), (pl.col("decade_high") * 100).alias("high"),
         (pl.col("held_out_error") * 100).alias("held-out error"), pl.col("held_out_inside").alias("inside"), "plateau",
@@ -75,7 +75,7 @@ def predict(results: tuple[Path, ...], wanted: tuple[str, ...], points: float, *
 
     RESULTS as for `study fit`. The first interval is for a run judged on other test images like these, the second on the same.
     """
-    from jftdata.study import forecast
+    from jftdata.study import outlook
 
     sizes = [count(text) for text in wanted]
     if not points > 0:
@@ -86,8 +86,8 @@ def predict(results: tuple[Path, ...], wanted: tuple[str, ...], points: float, *
         lines.append(", ".join(map(str, curve.key.values())) + f": {curve.form}, {len(curve.sizes)} sizes")
         row: dict[str, Any] = {**curve.key, "form": curve.form, "predictions": []}
         for x in sizes:
-            other = forecast.forecast(curve, x=x)
-            same = forecast.forecast(curve, x=x, same_test_images=True)
+            other = outlook.forecast(curve, x=x)
+            same = outlook.forecast(curve, x=x, same_test_images=True)
             lines.append(
                 f"  {x:,.0f} images: {other.value:.1%} ({other.low:.1%} to {other.high:.1%}; on the same test images "
                 f"{same.low:.1%} to {same.high:.1%})"
@@ -98,9 +98,9 @@ def predict(results: tuple[Path, ...], wanted: tuple[str, ...], points: float, *
             row["predictions"].append(
                 {**dataclasses.asdict(other), "low_same_test_images": same.low, "high_same_test_images": same.high}
             )
-        now = forecast.forecast(curve, x=curve.x_max).value
+        now = outlook.forecast(curve, x=curve.x_max).value
         if now + points / 100 <= 1:
-            need = forecast.images_for(curve, gain=points / 100)
+            need = outlook.images_for(curve, gain=points / 100)
             lines.append(
                 f"  {points:g} points more than at {curve.x_max:,.0f} images: {_images(need.images)} "
                 f"({_images(need.low)} to {_images(need.high)})"
@@ -194,14 +194,14 @@ def _read(path: Path) -> pl.DataFrame:
 
 
 def _told(curve: "Curve") -> dict[str, Any]:
-    from jftdata.study import forecast, forms
+    from jftdata.study import forms, outlook
 
-    rise, low, high = forecast.gain(curve, curve.x_max, 10 * curve.x_max)
+    rise, low, high = outlook.gain(curve, curve.x_max, 10 * curve.x_max)
     return {
         **curve.key, "form": curve.form, "formula": forms.get(curve.form).formula, "parameters": curve.parameters,
         "forms_not_refuted": list(curve.draws), "r2": curve.r2, "sizes": curve.sizes.to_dicts(), "test_sd": curve.test_sd,
         "decade": _finite({"gain": rise, "low": low, "high": high}), "held_out": curve.held_out.to_dicts(),
-        "plateau": _finite(dataclasses.asdict(forecast.plateau(curve))),
+        "plateau": _finite(dataclasses.asdict(outlook.plateau(curve))),
     }  # fmt: skip
 
 

@@ -12,7 +12,12 @@ _FROM = {
     "Study": "plan",
     "cells": "plan",
     "data_size": "sizes",
+    "fit": "curves",
     "fit_log": "curves",
+    "forecast": "outlook",
+    "gain": "outlook",
+    "images_for": "outlook",
+    "plateau": "outlook",
     "predict": "curves",
     "read": "file",
     "run": "runner",
@@ -21,12 +26,14 @@ _FROM = {
 }
 
 __all__ = [
-    "Arm", "Judge", "Study", "cells", "data_size", "fit_log", "predict", "read", "run", "size_arms", "table",
+    "Arm", "Judge", "Study", "cells", "data_size", "fit", "fit_log", "forecast", "gain", "images_for", "plateau",
+    "predict", "read", "run", "size_arms", "table",
 ]  # fmt: skip
 
 if TYPE_CHECKING:
-    from jftdata.study.curves import fit_log, predict
+    from jftdata.study.curves import fit, fit_log, predict
     from jftdata.study.file import read
+    from jftdata.study.outlook import forecast, gain, images_for, plateau
     from jftdata.study.plan import Arm, Judge, Study, cells
     from jftdata.study.runner import run, table
     from jftdata.study.sizes import data_size, size_arms

@@ -2,7 +2,7 @@
 
 `fit_log` is the paper's line, value = intercept + slope * log10(x), in closed form (Sun et al. 2017, Figure 4). `fit` weighs the forms
 of `forms.py` against each other by what they foretell of the largest sizes (`held_out.py`, where it also says what intervals
-assume), and gives a `Curve` to ask (`forecast.py`).
+assume), and gives a `Curve` to ask (`outlook.py`).
 """
 
 import math
@@ -45,6 +45,7 @@ class Curve:
     """What tells it from other curves: the `by` columns."""
     form: str
     parameters: dict[str, float]
+    """As `forms.Form` names them."""
     sizes: pl.DataFrame
     """By `images`: `num_runs`, their `mean`, and `sd`, the scatter of a run (see `POOLED`)."""
     freedom: int

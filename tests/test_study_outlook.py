@@ -9,8 +9,8 @@ from scipy import stats
 from jftdata.errors import BadArgument
 from jftdata.study import forms
 from jftdata.study.curves import fit
-from jftdata.study.forecast import forecast, gain, images_for, plateau, summary
 from jftdata.study.forms import FORMS
+from jftdata.study.outlook import forecast, gain, images_for, plateau, summary
 
 SIZES = [1_000, 3_000, 10_000, 30_000]
 

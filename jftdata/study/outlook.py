@@ -106,8 +106,8 @@ def images_for(curve: Curve, *, gain: float | None = None, value: float | None =
         value: or the score itself.
 
     Returns:
-        Images in all, at least the largest size. Infinite where the curve falls or levels off below, or has parameters that do: then
-        more images of this kind may never do.
+        Images in all, at least the largest size. Infinite where the curve levels off below the score, or falls: more images like these
+        never reach it; `high` is infinite where that cannot be ruled out.
 
     Raises:
         BadArgument: not one of the two, or a score that is reached already or above 1.
@@ -150,6 +150,9 @@ def plateau(curve: Curve, *, within: float = 0.005) -> Plateau:
     Returns:
         `verdict`: `still rising` or `falling` where the interval leaves out 0; `flat within ... points` where it lies within
         +-`within`; else `cannot tell`.
+
+    Raises:
+        BadArgument: `within` is no share.
     """
     if not 0 < within < 1:
         raise BadArgument(f"`within` must be a share between 0 and 1, 0.005 for half a point. Got {within}.")
