@@ -66,7 +66,9 @@ def test_all_seeds_of_the_main_metric_are_told() -> None:
     first, *rest = said.split("\n")
     assert first == "Of 3 comparisons with the finding: agrees in 1, disagrees in 1, cannot tell in 1."
     assert rest[0] == "linear-probe (frozen, top-1): noisy against clean +10.0 points (7.5 to 12.5, 3 seeds): agrees."
-    assert rest[1].endswith("clean against noisy -10.0 points (-12.5 to -7.5, 3 seeds): disagrees.")
+    assert rest[1].endswith(
+        "clean against noisy -10.0 points (-12.5 to -7.5, 3 seeds), on a par within 2 points: disagrees."
+    )
     assert rest[2].endswith("ten times the images +1.7 points (-17.3 to 20.6, 3 seeds): cannot tell.")
 
 
