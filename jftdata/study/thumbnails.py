@@ -11,8 +11,9 @@ from jftdata import images
 from jftdata.catalog import Catalog
 from jftdata.errors import ImageRejected
 
-SIDE = 96
-"""Longest side in pixels; smaller images keep their size."""
+SIDE = 192
+"""Longest side in pixels, about twice as wide as it is shown in a row, so that it can be looked at larger; smaller images keep their
+size."""
 QUALITY = 82
 
 
