@@ -172,7 +172,7 @@ class WorldSettings:
 
 
 def world(at: Path | str, settings: WorldSettings | None = None, *, workers: int | None = None) -> StudyData:
-    """The built-in world, drawn in parts when first asked for: the noisy set takes 15 s on two cores.
+    """The built-in world, drawn in parts when first asked for.
 
     Args:
         at: folder for all of it.

@@ -8,7 +8,7 @@ from jftdata.study.named.data import StudyData
 
 
 def write(data: StudyData, out: Path | str) -> str:
-    """Write `figure-2.html` into a folder; returns what is on it. 10,000 images take half a minute on two cores."""
+    """Write `figure-2.html` into a folder; returns what is on it."""
     catalog, path = data.noisy(), Path(out) / "figure-2.html"
     audit = noise.audit(catalog, embed.run(catalog, out=data.at / "train.embeddings"))
     made = figure.write(catalog, audit, out=path)

@@ -1,4 +1,4 @@
-"""One plot of several lines, for the paper's Figures 1 and 3. About 0.3 s."""
+"""One plot of several lines, for the paper's Figures 1 and 3."""
 
 from pathlib import Path
 
