@@ -53,6 +53,12 @@ def test_single_runs_scatter_as_they_do_around_the_line():
     assert runs.freedom == 2
 
 
+def test_a_bend_is_no_scatter():
+    bent = runs_of(SIZES, 0.2 + 0.2 * np.log10(SIZES) - 0.02 * np.log10(SIZES) ** 2, 0.0)
+    assert bent.sd.tolist() == [0] * 6
+    assert bent.freedom == 3
+
+
 def test_drawn_lines_spread_as_student_says():
     runs = true_runs("log", [0.1, 0.1], sizes=4, seeds=1, sd=0.01)
     found = fit_form(FORMS["log"], runs, np.random.default_rng(0), 40_000)

@@ -67,7 +67,11 @@ class Runs:
 
 
 def runs_of(x: Floats, y: Floats, test_sd: float) -> Runs:
-    """Runs (n,) of x images and value y, sorted. Where every size has one run, all have the scatter that is left around the line."""
+    """Runs (n,) of x images and value y, sorted.
+
+    Where every size has one run, all have the scatter that is left around a parabola in log x (a line would take a bend for scatter);
+    with fewer than five runs, around a line.
+    """
     order = np.lexsort((y, x))
     x, y = x[order], y[order]
     log_x = np.log10(x)
@@ -80,8 +84,9 @@ def runs_of(x: Floats, y: Floats, test_sd: float) -> Runs:
         pooled = squares.sum() / freedom
         variance = (squares + POOLED * pooled) / (num - 1 + POOLED)
     else:
-        freedom = max(len(x) - 2, 0)
-        rest = y - np.polyval(np.polyfit(log_x, y, 1), log_x) if freedom else np.zeros(len(x))
+        degree = 2 if len(x) > 4 else 1
+        freedom = max(len(x) - degree - 1, 0)
+        rest = y - np.polyval(np.polyfit(log_x, y, degree), log_x) if freedom else np.zeros(len(x))
         variance = np.full(len(num), (rest**2).sum() / max(freedom, 1))
     variance[variance < 1e-20] = 0.0  # equal values, but for rounding
     return Runs(x, y, size, np.bincount(size, x) / num, np.sqrt(variance), freedom, test_sd)
