@@ -100,7 +100,7 @@ def fit(
         BadInput: what `fit_log` raises; a value that is no share; fewer sizes than the form has parameters; runs of one curve judged on
             different test images.
 
-    Cost: about 0.3 s a curve with `auto`.
+    Cost: 0.04 s a curve of four sizes with `auto`, 0.12 s of six.
 
     >>> rows = pl.DataFrame({"n": [10, 10, 100, 100, 1000, 1000], "value": [0.1, 0.12, 0.3, 0.32, 0.5, 0.52]})
     >>> curve, = fit(rows, x="n", by=[])
