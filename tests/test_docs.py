@@ -18,6 +18,7 @@ from jftdata.hierarchy import core
 from jftdata.selection import choose
 from tests import doc_blocks
 
+pytestmark = pytest.mark.timeout(1200)  # the first test waits for the whole tutorial, minutes where cores are busy
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
 HOW_TO = sorted((DOCS / "how-to").glob("*.md"))
@@ -105,7 +106,7 @@ def test_the_formats_page_names_every_format() -> None:
         written |= set(re.findall(r'"(jftdata\.\w+/\d+)"', path.read_text(encoding="utf-8")))
     headings = "\n".join(re.findall(r"^## .*", FORMATS, re.MULTILINE))
     named = set(re.findall(r"`(jftdata\.\w+/\d+)`", headings))
-    assert written - {"jftdata.results/1"} == named
+    assert written - {"jftdata.results/1"} <= named
 
 
 def test_the_formats_page_has_the_keys_of_a_sidecar_and_the_columns_of_a_hierarchy() -> None:
