@@ -32,6 +32,8 @@ VERBS = {
     "transfer": "Judge a checkpoint on another task.",
     "study": "Transfer scores by data size, with the fitted curve.",
     "report": "Write one HTML page from catalogs, findings, runs and results.",
+    "compare": "Show two catalogs or two runs side by side.",
+    "card": "Write a model card for a checkpoint.",
     "takedown": "Find what holds some images, and write it anew without them.",
     "verify": "Check an artefact against its SHA-256.",
     "doctor": "Tell versions, cores, GPUs, memory and disk.",
