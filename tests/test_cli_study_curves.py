@@ -133,3 +133,14 @@ def test_what_cannot_be_read_is_refused(tmp_path, study):
     (other / "study.json").write_text(json.dumps({"x": "num_train_images", "by": []}))
     with pytest.raises(BadArgument, match="one by one"):
         asked(study_curves.fit, study, other)
+
+
+def test_a_group_of_one_size_is_left_out_and_counted(tmp_path):
+    alone = scores(task="pose").rows.filter(num_train_images=300)
+    pl.concat([scores().rows, alone]).write_csv(tmp_path / "s.csv")
+    assert "1 group with scores at one size only" in asked(study_curves.fit, tmp_path / "s.csv", "--form", "log")
+    curves = json.loads(asked(study_curves.fit, tmp_path / "s.csv", "--form", "log", "--json"))["curves"]
+    assert [c["task"] for c in curves] == ["knn"]
+    alone.write_csv(tmp_path / "alone.csv")
+    with pytest.raises(BadInput, match="1 size"):
+        asked(study_curves.fit, tmp_path / "alone.csv")
