@@ -103,7 +103,7 @@ def study(section: StudySection, *, number: int) -> dict[str, Any]:
     few = len(table) <= ROWS
     return {
         "id": f"study-{number}", "name": section.name, "question": section.question, "notes": section.notes,
-        "finding": section.finding, "verdict": section.verdict, "cells": section.cells,
+        "finding": section.finding, "verdict": section.verdict.splitlines(), "cells": section.cells,
         "num_arms": table["arm"].n_unique(), "num_seeds": table["seed"].n_unique(), "panels": panels, "curves": curves,
         "arms": _arms_table(table, judged), "every": few,
         "paper": _paper(section.paper, [(judge, "", rows) for judge, rows in every.items()]),
@@ -120,7 +120,7 @@ def headline(view: Mapping[str, Any]) -> tuple[str, str, dict[str, Any] | None]:
     if curves and len(curves) == len(view["panels"]):
         said = report_scores.headline(curves)
         return *said, report_scores.panels([report_scores.headline_curve(curves)], prefix="hero")[0]
-    return view["question"], view["verdict"], None
+    return view["question"], "".join(view["verdict"][:1]), None
 
 
 def _judge() -> pl.Expr:
