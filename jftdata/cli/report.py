@@ -10,6 +10,7 @@ import polars as pl
 from jftdata import storage
 from jftdata.catalog import Catalog
 from jftdata.checkpoint import Checkpoint
+from jftdata.cli import report_forms
 from jftdata.cli.verb import EXISTING, Answer, answers, dry_run, plan, read_table
 from jftdata.embeddings import Embeddings
 from jftdata.errors import BadInput
@@ -31,11 +32,13 @@ KINDS = ("catalog", "embeddings", "copies", "subset", "checkpoint", "results")
 )  # fmt: skip
 @click.option("--noise-label", help="Label for the noise sheet; default is the most suspicious one with enough images.")
 @click.option("--out", type=EXISTING, required=True, help="The .html to write.")
+@report_forms.forms
 @dry_run
 @answers
 def command(
-    artefacts: tuple[Path, ...], title: str, tests: tuple[Path, ...], noise_label: str | None, out: Path, dry_run: bool
-) -> Answer:
+    artefacts: tuple[Path, ...], title: str, tests: tuple[Path, ...], noise_label: str | None, out: Path,
+    markdown: Path | None, data: Path | None, figures: Path | None, dry_run: bool,
+) -> Answer:  # fmt: skip
     """Write one HTML page from ARTEFACTS, in any order and number.
 
     A catalog, its embeddings, subsets, checkpoints, results and studies' folders; and what other verbs wrote: pairs of `dedup`
@@ -75,7 +78,13 @@ def command(
         studies=[report.StudySection.open(path) for path in found["study"]],
     )  # fmt: skip
     report.write(page, out)
-    return Answer(str(out), {"out": str(out)})
+    asked = {"markdown": markdown, "data": data, "figures": figures}
+    told = {}
+    if any(path is not None for path in asked.values()):
+        from jftdata.study import report_sections
+
+        told = report_forms.write(title, report_sections.sections(page), **asked)
+    return Answer("\n".join(map(str, (out, *told.values()))), {"out": str(out), **told})
 
 
 def _by_kind(paths: Sequence[Path]) -> dict[str, list[Path]]:
