@@ -113,7 +113,6 @@ def write(
         raise BadInput(
             f"the page has {num_bytes:,} bytes, at most {MAX_BYTES:,} are allowed. Give fewer items or smaller pictures."
         )
-    out.parent.mkdir(parents=True, exist_ok=True)
     storage.write_text(out, text)
     return Page(path=out, fingerprint=fingerprint, num_items=len(items), num_bytes=num_bytes)
 

@@ -115,7 +115,6 @@ def save(figure: Figure, path: Path, title: str) -> Path:
     """
     if path.suffix not in (".svg", ".png"):
         raise BadArgument(f"a plot must end in .svg or .png. Got {path}.")
-    path.parent.mkdir(parents=True, exist_ok=True)
     style: Any = {"svg.fonttype": "none", "svg.hashsalt": "jftdata", "font.family": "sans-serif"}
     dates = {"Date": None} if path.suffix == ".svg" else {}
     with matplotlib.rc_context(style), storage.atomic_path(path) as temp:

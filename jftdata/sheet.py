@@ -173,7 +173,6 @@ def draw(
             left = edge + text + j * step
             pen.rectangle((left, top, left + size - 1, top + size - 1), fill=_PALE)
             sheet.paste(picture, (left + (size - picture.width) // 2, top + (size - picture.height) // 2))
-    out.parent.mkdir(parents=True, exist_ok=True)
     with storage.atomic_path(out) as temp:
         sheet.save(temp, "PNG")
     return out

@@ -75,7 +75,8 @@ def fingerprint_of(files: Mapping[str, Mapping[str, Any]]) -> str:
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
-    """A temporary sibling that becomes `path` (synced) when the block ends well and vanishes when it does not."""
+    """A temporary sibling that becomes `path` (synced) when the block ends well and vanishes when it does not; makes its folder."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     temp = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         yield temp

@@ -203,3 +203,8 @@ def test_numbers_json_cannot_hold_are_refused(tmp_path):
     with pytest.raises(ValueError, match="not JSON compliant"):
         storage.write_json(tmp_path / "a.json", {"loss": float("nan")})
     assert not list(tmp_path.iterdir())
+
+
+def test_a_small_file_makes_its_folder(tmp_path):
+    storage.write_text(tmp_path / "a" / "b" / "c.txt", "x")
+    assert [p.name for p in (tmp_path / "a" / "b").iterdir()] == ["c.txt"]

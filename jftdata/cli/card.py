@@ -33,6 +33,5 @@ def command(
     text = model_card(model, results=Results.concat(results) if results else None, title=title, license=license)
     if out.exists() and out.read_text(encoding="utf-8") != text:
         raise OutputExists(f"{out} exists with other text. Remove it or give another `--out`.")
-    out.parent.mkdir(parents=True, exist_ok=True)
     storage.write_text(out, text)
     return Answer(str(out), {"out": str(out), "checkpoint": model.fingerprint})

@@ -46,8 +46,6 @@ def write(
     for name, path, ending in (("--markdown", markdown, ".md"), ("--data", data, ".json")):
         if path is not None and path.suffix != ending:
             raise BadArgument(f"`{name}` must end in {ending}. Got {path}.")
-        if path is not None:
-            path.parent.mkdir(parents=True, exist_ok=True)
     if figures is not None:
         figure_files.write(sections, figures)
     if markdown is not None:

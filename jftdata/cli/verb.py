@@ -134,7 +134,6 @@ def write_frame(frame: pl.DataFrame, out: Path) -> None:
     writers: dict[str, Callable[[Path], None]] = {".parquet": frame.write_parquet, ".csv": frame.write_csv}
     if out.suffix not in writers:
         raise BadArgument(f"`--out` must end in .parquet or .csv. Got {out}.")
-    out.parent.mkdir(parents=True, exist_ok=True)
     with storage.atomic_path(out) as temp:
         writers[out.suffix](temp)
 

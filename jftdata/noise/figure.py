@@ -78,7 +78,6 @@ def write(
     rows = _rows(far, chosen, num_images)
     pictures = _pictures(catalog, rows["image"], workers)
     shown = [_label(catalog, far, rows.filter(pl.col("label") == label), label, pictures) for label in chosen]
-    out.parent.mkdir(parents=True, exist_ok=True)
     num_unread = sum(picture is None for picture in pictures.values())
     title = f"{catalog.path.name}: images by distance to the centroids of their label"
     if out.suffix == ".html":

@@ -145,7 +145,6 @@ def write(title: str, sections: list[Section], out: Path | str) -> Path:
         ]}
         for section in sections
     ]  # fmt: skip
-    out.parent.mkdir(parents=True, exist_ok=True)
     storage.write_text(out, page.render("compare.html.jinja", {"title": title, "shown": shown}))
     return out
 

@@ -120,7 +120,7 @@ def _catalog(report: Report) -> list[Section]:
     names = ("num_images", "num_input", "num_duplicates", "num_rejected", "num_unlabelled", "num_given_labels")
     numbers = [*((name, facts[name]) for name in names if name in facts),
                ("num_labels_given", used), ("num_labels", catalog.hierarchy.num_labels)]  # fmt: skip
-    tables = [Table(name="numbers", title="The catalog in numbers", frame=_pairs(numbers))]
+    tables = [Table(name="numbers", title="The catalog in numbers", frame=_pairs(numbers), words=["what"])]
     splits = pl.DataFrame(sorted(catalog.splits.items()), schema=["split", "num_images"], orient="row")
     tables.append(Table(name="splits", title="Images by split", frame=splits))
     first = Section(
@@ -134,7 +134,7 @@ def _catalog(report: Report) -> list[Section]:
     plot = Plot(
         name="tail", title="Images of each label against its rank", drawn=figures.rank_frequency(counts), data=data
     )
-    tables = [Table(name="tail", title="The tail in numbers", frame=both),
+    tables = [Table(name="tail", title="The tail in numbers", frame=both, words=["what"]),
               Table(name="commonest", title="The ten commonest labels", frame=data.head(10))]  # fmt: skip
     text = [report_catalog.long_tail(counts)["lead"]]
     return [first, Section(name="tail", title="The long tail", text=text, tables=tables, plots=[plot])]

@@ -24,6 +24,8 @@ class Table:
     """Columns of shares, for people in percent."""
     points: Sequence[str] = ()
     """Columns of differences of shares, for people in percentage points."""
+    words: Sequence[str] = ()
+    """Columns of names such as num_images, for people in words."""
 
     def shown(self) -> pl.DataFrame:
         """The table as people read it: every cell is text, and of what is not known it is empty.
@@ -45,6 +47,8 @@ class Table:
             return points(value, sign=True)
         if isinstance(value, bool):
             return "yes" if value else "no"
+        if name in self.words:
+            return heading(value)
         return f"{value:,}" if isinstance(value, int) else f"{value:.4g}" if isinstance(value, float) else str(value)
 
 

@@ -233,7 +233,6 @@ def sheet(
                 pen.text((left, top), _cut(pen, what, small, side), fill=(90, 90, 90), font=small)
                 whole.paste(picture, (left, top + line - 4))
         top += high + line + _GAP
-    out.parent.mkdir(parents=True, exist_ok=True)
     with storage.atomic_path(out) as temp:
         whole.save(temp, "PNG")
     return out

@@ -64,7 +64,6 @@ def write_coco(path: Path | str, annotated: Annotated, detections: Detections) -
     """
     check(detections, annotated)
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     numbers = np.repeat(annotated.number, np.diff(detections.start)).tolist()
     categories = annotated.class_number[detections.label].tolist()
     corner, size = detections.box[:, :2], detections.box[:, 2:] - detections.box[:, :2]
