@@ -3,8 +3,8 @@
 On the built-in world or, with `--data`, on the sets that a TOML file names (`jftdata.study.named.data.read`); all studies share
 them. A study that was stopped goes on. For each one, as soon as it is done, writes `results/study_<name>_<hardware>_<yyyymm>.csv`
 with every score of every seed; the like `study_<name>_paper_...` with the paper's numbers beside the means of ours and their 95%
-intervals over seeds (Student's t); and `study_<name>_verdict_...` with what it comes to and the seconds of this call. `--smoke`
-does little and writes into FOLDER.
+intervals over seeds (Student's t); where sizes differ `study_<name>_fits_...` with the curves; and `study_<name>_verdict_...` with what
+it comes to and the seconds of this call. `--smoke` does little and writes into FOLDER.
 """
 
 import argparse
@@ -14,7 +14,7 @@ from pathlib import Path
 
 import polars as pl
 
-from jftdata.study import named, runner
+from jftdata.study import curves, named, outlook, runner
 from jftdata.study.named import data as sets
 from jftdata.study.named.paper_numbers import PAPER, beside
 
@@ -54,6 +54,10 @@ def one(name: str, data: sets.StudyData, out: Path, results: Path, workers: int 
         said += [study.verdict(table)] if study.verdict is not None else []
         write(f"study_{name}", table.drop("checkpoint", "subset", "settings", "data", "overlap"), folder=results)
         write(f"study_{name}_paper", beside(study, table), folder=results)
+        by = ["task", "mode", "metric", *study.by]
+        sized, _ = curves.with_two_sizes(table, x=study.x, by=by)
+        if sized[study.x].filter(sized[study.x] > 0).n_unique() > 1:
+            write(f"study_{name}_fits", outlook.summary(curves.fit(sized, x=study.x, by=by)), folder=results)
     said += [named.write(name, data=data, out=out)]
     lines = [line for text in said for line in text.split("\n") if line]
     seconds = round(time.monotonic() - began)

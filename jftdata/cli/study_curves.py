@@ -151,22 +151,10 @@ def _curves(
     if "data" in rows.columns and any(part["data"].drop_nulls().n_unique() > 1 for part in rows.partition_by(*apart)):
         apart.append("data")
     x = x or known["x"]
-    rows, alone = _with_sizes(rows, x, apart)
+    rows, alone = curves.with_two_sizes(rows, x=x, by=apart)
     if alone:
         said += f"{plural(alone, 'group')} with scores at one size only: left out, as a curve needs two.\n"
     return curves.fit(rows, form=form, x=x, by=apart, seed=seed), said
-
-
-def _with_sizes(rows: pl.DataFrame, x: str, apart: Sequence[str]) -> tuple[pl.DataFrame, int]:
-    """The groups that have two sizes or more, and how many others there are; all of them where none has."""
-    if x not in rows.columns:
-        return rows, 0
-    sizes = pl.col(x).filter(pl.col(x) > 0).n_unique()
-    many = rows.group_by(apart, maintain_order=True).agg(sizes.alias("_sizes"))
-    alone = many.filter(pl.col("_sizes") < 2)
-    if len(alone) == len(many):
-        return rows, 0
-    return rows.join(alone, on=list(apart), how="anti", nulls_equal=True, maintain_order="left"), len(alone)
 
 
 def _rows(paths: Sequence[Path]) -> tuple[pl.DataFrame, dict[str, Any]]:

@@ -112,6 +112,23 @@ def fit(
     return [_fit(key, group, form, x, y, seed, num_draws) for key, group in _groups(results, x, y, by)]
 
 
+def with_two_sizes(rows: pl.DataFrame, *, x: str, by: Sequence[str]) -> tuple[pl.DataFrame, int]:
+    """The rows of groups that a curve can be fitted to, and how many groups have one size only; all rows where none has two.
+
+    >>> frame = pl.DataFrame({"task": ["a", "a", "b"], "n": [10, 20, 10]})
+    >>> kept, alone = with_two_sizes(frame, x="n", by=["task"])
+    >>> kept["task"].to_list(), alone
+    (['a', 'a'], 1)
+    """
+    if x not in rows.columns or not by:
+        return rows, 0
+    groups = rows.group_by(by).agg(_sizes=pl.col(x).filter(pl.col(x) > 0).n_unique())
+    alone = groups.filter(pl.col("_sizes") < 2)
+    if len(alone) == len(groups):
+        return rows, 0
+    return rows.join(alone, on=list(by), how="anti", nulls_equal=True, maintain_order="left"), len(alone)
+
+
 def fit_log(
     results: Results | pl.DataFrame, *, x: str = "num_train_images", y: str = "value",
     by: Sequence[str] = ("task", "mode", "metric"),
