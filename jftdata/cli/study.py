@@ -238,6 +238,14 @@ def _told(study: "Study", found: pl.DataFrame, out: Path) -> Answer:
         mean=pl.col("value").mean(), least=pl.col("value").min(), most=pl.col("value").max(), seeds=pl.len()
     )
     verdict = study.verdict(found) if study.verdict is not None and len(found) else ""
-    text = "\n\n".join(part for part in (study.question, table(means, rows=60), verdict) if part)
+    printed = ""
+    if study.paper:
+        from jftdata.study.named import beside
+
+        rows = (
+            beside(study, found).filter(pl.col("paper").is_not_null()).select("row", "metric", "paper", "arm", "ours")
+        )
+        printed = f"The paper's numbers, and ours where we have the like:\n{table(rows, rows=40)}"
+    text = "\n\n".join(part for part in (study.question, table(means, rows=60), verdict, printed) if part)
     data = {"out": str(out), "study": study.name, "verdict": verdict, "rows": found.to_dicts()}
     return Answer(f"{text}\n\n{out / 'study.csv'}: {len(found):,} rows", data)
