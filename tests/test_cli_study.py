@@ -1,7 +1,7 @@
 import json
 import shlex
 import shutil
-import subprocess
+import sys
 
 import polars as pl
 import pytest
@@ -48,7 +48,9 @@ def test_a_study_is_planned_run_and_shown(folder, capsys):
     assert not (folder / "out").exists()
     commands = answer(capsys, "study", "cells", *spec, "--device", "cpu")["commands"]
     assert [shlex.split(line)[-4] for line in commands] == [cell["cell"] for cell in planned["cells"]]
-    subprocess.run(shlex.split(commands[3]), check=True, capture_output=True)
+    python, flag, module, *rest = shlex.split(commands[3])
+    assert (python, flag, module) == (sys.executable, "-m", "jftdata")
+    assert run(rest) == 0
     assert answer(capsys, "study", "cells", *spec, "--device", "cpu")["commands"] == commands[:2]
     ran = answer(capsys, "study", "run", *spec, "--device", "cpu", "--workers", 1)
     assert ran == answer(capsys, "study", "table", *spec) | {"found": ""}

@@ -43,6 +43,7 @@ def test_weights_gradients_and_averages_are_counted():
     assert sizes == {"adamw": 4 * weights, "sgd": 3 * weights, "averaged": 5 * weights, "head": weights + 3 * head}
 
 
+@pytest.mark.long
 def test_activations_grow_with_the_images_on_a_device_and_are_what_torch_keeps():
     def activations(**change):
         config = dataclasses.replace(BASE, **change)

@@ -173,6 +173,7 @@ def joined(mine: int, meeting: str, path: Path) -> tuple[list[Any], dict[str, fl
         distributed.destroy_process_group()
 
 
+@pytest.mark.long
 def test_two_processes_gather_what_one_would_find(catalog: Catalog, tmp_path: Path) -> None:
     with processes.pool(1) as pool:
         other = pool.submit(joined, 1, str(tmp_path / "meeting"), catalog.path)
