@@ -230,6 +230,11 @@ def read_sidecar(path: Path | str, *, kind: str | None = None) -> Sidecar:
     return sidecar
 
 
+def inside(folder: Path) -> list[Path]:
+    """The finished artefacts in a folder, by name."""
+    return sorted(path.parent for path in folder.glob(f"*/{SIDECAR}"))
+
+
 def verify(path: Path | str) -> Sidecar:
     """Check every file of an artefact against its size and SHA-256.
 

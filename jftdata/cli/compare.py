@@ -61,6 +61,5 @@ def results_in(paths: tuple[Path, ...]) -> list[Path]:
     """Folders of results; a study's stands for all of its own."""
     found = []
     for path in paths:
-        inside = sorted(p for p in (path / "transfer").glob("*") if (p / storage.SIDECAR).exists())
-        found += inside or [path]
+        found += storage.inside(path / "transfer") or [path]
     return found

@@ -95,11 +95,11 @@ def _by_kind(paths: Sequence[Path]) -> dict[str, list[Path]]:
             found[_table(path)].append(path)
         elif (path / "study.json").exists():
             found["study"].append(path)
-            found["checkpoint"] += _inside(path / "runs")
-            found["transfers"] += _inside(path / "transfer")
+            found["checkpoint"] += storage.inside(path / "runs")
+            found["transfers"] += storage.inside(path / "transfer")
         elif (path / "runs").is_dir() and (path / "transfer").is_dir():
-            found["checkpoint"] += _inside(path / "runs")
-            found["results"] += _inside(path / "transfer")
+            found["checkpoint"] += storage.inside(path / "runs")
+            found["results"] += storage.inside(path / "transfer")
         else:
             kind = storage.read_sidecar(path).format.split("/")[0].removeprefix("jftdata.")
             if kind not in KINDS:
@@ -108,10 +108,6 @@ def _by_kind(paths: Sequence[Path]) -> dict[str, list[Path]]:
     for path in found.pop("copies"):
         found[_table(path / "pairs.parquet")].append(path / "pairs.parquet")
     return found
-
-
-def _inside(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.glob("*") if (path / storage.SIDECAR).exists())
 
 
 def _table(path: Path) -> str:

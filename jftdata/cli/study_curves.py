@@ -170,7 +170,7 @@ def _rows(paths: Sequence[Path]) -> tuple[pl.DataFrame, dict[str, Any]]:
             by += said["by"]
         found = [path] if path.is_file() or (path / storage.SIDECAR).is_file() else []
         found = found or [p for p in (path / "study.csv",) if p.is_file()]
-        found = found or [p.parent for p in sorted((path / "transfer").glob(f"*/{storage.SIDECAR}"))]
+        found = found or storage.inside(path / "transfer")
         if not found:
             raise MissingInput(
                 f"{path} holds no scores. Give the folder of a study or of results, or a .csv or .parquet."
