@@ -103,6 +103,16 @@ def test_cells_made_otherwise_are_refused(done: Path, images: Subset, split_phot
         runner.table(study, out)
 
 
+def test_what_needs_a_cell_that_is_made_elsewhere_waits_for_it(
+    images: Subset, split_photos: Path, tmp_path: Path
+) -> None:
+    study = _study(images, split_photos)
+    with storage.lock(tmp_path / "runs" / "first-s0"), pytest.raises(Locked, match="first-s0"):
+        runner.run(study, out=tmp_path, workers=1, device="cpu")
+    assert [p.name for p in storage.inside(tmp_path / "runs")] == ["fresh-s0"]
+    assert [p.name for p in storage.inside(tmp_path / "transfer")] == ["fresh-s0-knn"]
+
+
 def test_what_another_process_makes_is_left_to_it(images: Subset, split_photos: Path, tmp_path: Path) -> None:
     study = _study(images, split_photos)
     told: list[str] = []

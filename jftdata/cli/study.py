@@ -97,11 +97,10 @@ def run(
 
     if jobs > 1:
         spec = _spec(study, data)
-        together.run_together(
+        found = together.run_together(
             chosen, out=out, jobs=jobs, only=only, device=device,
             command=lambda cell: together.cell_command(spec, cell, out=out, workers=workers, device=device),
         )  # fmt: skip
-        found = runner.table(chosen, out)
     else:
         found = runner.run(
             chosen, out=out, only=only, workers=workers, device=device, on_cell=lambda cell: say(cell.name)

@@ -10,12 +10,14 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from jftdata import storage
+import polars as pl
+import torch
+
 from jftdata.errors import BadArgument, Interrupted, Locked, StudyFailed
 from jftdata.pretrain.ranks import signals
 from jftdata.progress import say
 from jftdata.study.plan import Cell, Study
-from jftdata.study.runner import asked, write
+from jftdata.study.runner import asked, is_done, write
 
 _WAIT = 0.1
 """Seconds between looks at the processes."""
@@ -24,7 +26,7 @@ _WAIT = 0.1
 def run_together(
     study: Study, *, out: Path | str, command: Callable[[Cell], Sequence[str]], jobs: int, only: Sequence[str] = (),
     device: str = "auto",
-) -> None:  # fmt: skip
+) -> pl.DataFrame:  # fmt: skip
     """Run the cells of a study that are not done, several at a time.
 
     Args:
@@ -35,6 +37,9 @@ def run_together(
         only: names of cells; those they need are run first. None are all.
         device: with GPUs, process i gets number i of them, counted round.
 
+    Returns:
+        What `runner.table` returns.
+
     Raises:
         BadArgument: fewer than one job.
         StudyFailed: cells failed; all others that do not need them were run. What a failed one said is in `logs/`.
@@ -44,11 +49,11 @@ def run_together(
     if jobs < 1:
         raise BadArgument(f"`jobs` must be at least 1. Got {jobs}.")
     out = Path(out)
-    todo = [cell for cell in asked(study, only) if not _done(out, cell.name)]
+    todo = [cell for cell in asked(study, only) if not is_done(out, cell.name)]
     running: dict[int, tuple[Cell, subprocess.Popen[bytes]]] = {}  # by slot
     failed: dict[str, int] = {}
     elsewhere: list[str] = []
-    num_gpus = 0 if device == "cpu" else _num_gpus()
+    gpus = [] if device == "cpu" else _gpus()
     with signals() as caught:
         while todo or running:
             if caught:
@@ -61,18 +66,18 @@ def run_together(
                 del running[slot]
                 if code == Locked.exit_code:
                     elsewhere.append(cell.name)
-                elif code or not _done(out, cell.name):
+                elif code or not is_done(out, cell.name):
                     failed[cell.name] = code or 1
                     say(f"{cell.name} failed with exit code {code}; see {_log(out, cell)}")
             todo = [cell for cell in todo if not _hopeless(cell, failed, elsewhere)]
-            ready = [cell for cell in todo if all(_done(out, name) for name in cell.needs)]
+            ready = [cell for cell in todo if all(is_done(out, name) for name in cell.needs)]
             for slot in range(jobs):
                 if slot not in running and ready:
                     cell = ready.pop(0)
                     todo.remove(cell)
-                    running[slot] = cell, _start(cell, command(cell), out, slot, jobs, num_gpus)
+                    running[slot] = cell, _start(cell, command(cell), out, slot, jobs, gpus)
             time.sleep(_WAIT)
-    write(study, out)
+    found = write(study, out)
     if failed:
         name, code = next(iter(failed.items()))
         raise StudyFailed(
@@ -84,17 +89,18 @@ def run_together(
         raise Locked(
             f"{len(elsewhere)} cells are being made by other processes, {elsewhere[0]} the first. Wait for them."
         )
+    return found
 
 
 def _start(
-    cell: Cell, command: Sequence[str], out: Path, slot: int, jobs: int, num_gpus: int
+    cell: Cell, command: Sequence[str], out: Path, slot: int, jobs: int, gpus: Sequence[str]
 ) -> subprocess.Popen[bytes]:
     log = _log(out, cell)
     log.parent.mkdir(parents=True, exist_ok=True)
     cores = max(1, len(os.sched_getaffinity(0)) // jobs)
     variables = {**os.environ, "OMP_NUM_THREADS": str(cores)}
-    if num_gpus:
-        variables["CUDA_VISIBLE_DEVICES"] = _gpus()[slot % num_gpus]
+    if gpus:
+        variables["CUDA_VISIBLE_DEVICES"] = gpus[slot % len(gpus)]
     say(f"{cell.name}")
     with log.open("wb") as file:
         return subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT, env=variables, start_new_session=True)
@@ -119,24 +125,14 @@ def _hopeless(cell: Cell, failed: dict[str, int], elsewhere: list[str]) -> bool:
     return False
 
 
-def _done(out: Path, name: str) -> bool:
-    return (out / name / storage.SIDECAR).exists()
-
-
 def _log(out: Path, cell: Cell) -> Path:
     return out / "logs" / f"{cell.name.replace('/', '-')}.log"
 
 
-def _num_gpus() -> int:
-    import torch
-
-    return torch.cuda.device_count()
-
-
 def _gpus() -> list[str]:
     """What CUDA calls the GPUs that this process sees."""
-    told = os.environ.get("CUDA_VISIBLE_DEVICES")
-    return told.split(",") if told else [str(i) for i in range(_num_gpus())]
+    num, told = torch.cuda.device_count(), os.environ.get("CUDA_VISIBLE_DEVICES")
+    return told.split(",")[:num] if told else [str(i) for i in range(num)]
 
 
 def cell_command(spec: Sequence[str], cell: Cell, *, out: Path, workers: int | None, device: str) -> list[str]:

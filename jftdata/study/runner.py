@@ -52,8 +52,12 @@ def run(
     out = Path(out)
     todo = asked(study, only)
     while todo:
-        later, stopped = [], None
+        later: list[Cell] = []
+        stopped: Locked | None = None
         for cell in todo:
+            if any(other.name in cell.needs for other in later):
+                later.append(cell)
+                continue
             on_cell(cell)
             try:
                 _run(cell, out, workers, device)
@@ -92,7 +96,7 @@ def table(study: Study, out: Path | str) -> pl.DataFrame:
     out = Path(out)
     parts = []
     for cell in cells(study):
-        if cell.judge is None or not (out / cell.name / storage.SIDECAR).exists():
+        if cell.judge is None or not is_done(out, cell.name):
             continue
         _same(cell, out)
         columns: dict[str, Factor | None] = {"study": study.name, "arm": cell.arm.name, "cell": cell.name}
@@ -111,7 +115,7 @@ def table(study: Study, out: Path | str) -> pl.DataFrame:
 def write(study: Study, out: Path | str) -> pl.DataFrame:
     """Write `study.csv` and `study.json`; returns the table."""
     out = Path(out)
-    found = table(study, out)
+    found, every = table(study, out), cells(study)
     about: dict[str, Any] = {
         "format": "jftdata.study/1",
         "name": study.name,
@@ -124,11 +128,10 @@ def write(study: Study, out: Path | str) -> pl.DataFrame:
         "judges": [{"name": j.key, "task": j.task, "mode": j.mode} for j in study.judges],
         "finding": study.finding,
         "paper": [dict(row) for row in study.paper],
-        "num_cells": len(cells(study)),
-        "num_done": sum((out / cell.name / storage.SIDECAR).exists() for cell in cells(study)),
+        "num_cells": len(every),
+        "num_done": sum(is_done(out, cell.name) for cell in every),
         "verdict": study.verdict(found) if study.verdict is not None and len(found) else "",
     }
-    out.mkdir(parents=True, exist_ok=True)
     storage.write_text(out / TABLE, found.write_csv())
     storage.write_json(out / ABOUT, about)
     return found
@@ -146,7 +149,7 @@ def progress_of(study: Study, out: Path | str) -> pl.DataFrame:
     took = {row["cell"]: row["seconds"] for row in _times(out)}
     rows = []
     for cell in cells(study):
-        done = (out / cell.name / storage.SIDECAR).exists()
+        done = is_done(out, cell.name)
         begun = out.joinpath(cell.name + ".partial").exists()
         rows.append({
             "cell": cell.name, "state": "done" if done else "begun" if begun else "missing",
@@ -182,6 +185,11 @@ def disk(study: Study, out: Path | str) -> int:
     return sum(known[config.architecture] for config in left)
 
 
+def is_done(out: Path, name: str) -> bool:
+    """Whether a cell of the study in `out` is finished."""
+    return (out / name / storage.SIDECAR).exists()
+
+
 def asked(study: Study, only: Sequence[str]) -> list[Cell]:
     """The cells asked for and those they need, in the study's order.
 
@@ -204,7 +212,7 @@ def asked(study: Study, only: Sequence[str]) -> list[Cell]:
 
 
 def _run(cell: Cell, out: Path, workers: int | None, device: str) -> None:
-    there = (out / cell.name / storage.SIDECAR).exists()
+    there = is_done(out, cell.name)
     began = time.monotonic()
     if cell.judge is None:
         checkpoint_of(cell, out, workers=workers, device=device)
